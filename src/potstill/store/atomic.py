@@ -19,6 +19,7 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
+    errno.EEXIST: "a part of this path is a file, not a folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.ENOENT: "there is no such file or folder",
 }

@@ -130,6 +130,11 @@ class Progress:
         if now - self._emitted >= _PROGRESS_SECONDS or self._done == self._total:
             self._emit(now)
 
+    def skip(self, by: float) -> None:
+        """`by` units stand already, from before: they are done, but tell nothing of the rate."""
+        self._start_done += by
+        self.advance(by)
+
     def _emit(self, now: float) -> None:
         self._emitted = now
         elapsed = max(time.monotonic() - self._started, 1e-9)
@@ -183,10 +188,16 @@ def read_events(path: Path) -> Iterator[Event]:
         return
     with open(path, encoding="utf-8") as file:
         for line in file:
-            try:
-                row: dict[str, Any] = json.loads(line)
-            except ValueError:
-                continue
-            kind = _KINDS.get(row.pop("event", ""))
-            if kind is not None:
-                yield kind(**row)
+            event = parse_event(line)
+            if event is not None:
+                yield event
+
+
+def parse_event(line: str) -> Event | None:
+    """The event that a line holds; None where it is torn, or of an unknown kind."""
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    kind = _KINDS.get(row.pop("event", ""))
+    return None if kind is None else kind(**row)

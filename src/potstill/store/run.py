@@ -76,7 +76,7 @@ class StageRecord:
     """`<stage folder>/stage.json`: the fingerprint of what a stage read, and the hashes of what it wrote.
 
     A stage is begun with its inputs. Where the same inputs were begun before, it resumes on what stands in its folder;
-    where others were, `stale` names what must go first.
+    where others were, what belongs to those is discarded.
     """
 
     def __init__(self, run_folder: Path, name: StageName) -> None:
@@ -93,15 +93,22 @@ class StageRecord:
         outputs: dict[str, str] = record["outputs"]
         return all((self._run_folder / name).exists() and hash_file(self._run_folder / name) == digest for name, digest in outputs.items())
 
+    def exists(self) -> bool:
+        """True where the stage was begun at least once."""
+        return self._path.exists()
+
+    def was_begun_on(self, inputs: object) -> bool:
+        """True where an attempt on these very inputs is on record."""
+        return self._read().get("inputs") == fingerprint(inputs)
+
     def begin(self, inputs: object, *, discard: Sequence[str] = ()) -> bool:
         """Mark the stage as begun; True where it goes on from an earlier, cut attempt on the same inputs.
 
         `discard` names entries of the stage's folder that belong to one set of inputs (checkpoints, say): they are removed
         where the inputs changed.
         """
-        record = self._read()
         digest = fingerprint(inputs)
-        resumed = record.get("inputs") == digest
+        resumed = self.was_begun_on(inputs)
         if not resumed:
             for name in discard:
                 _remove(self.folder / name)

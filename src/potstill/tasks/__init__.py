@@ -1,0 +1,33 @@
+"""The task types, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from potstill.spec.sections import TaskSpec
+from potstill.tasks.base import Task
+from potstill.tasks.conversation import conversation
+from potstill.tasks.math import math
+from potstill.tasks.nli import nli
+from potstill.tasks.qa import qa
+from potstill.tasks.summarization import summarization
+from potstill.tasks.translation import translation
+
+__all__ = ["TASKS", "Task", "build_task"]
+
+TASKS: dict[str, Callable[[TaskSpec, Sequence[str]], Task]] = {
+    "nli": nli,
+    "conversation": conversation,
+    "qa": qa,
+    "math": math,
+    "summarization": summarization,
+    "translation": translation,
+}
+
+
+def build_task(spec: TaskSpec, labels: Sequence[str] = ()) -> Task:
+    """The spec's task. `labels` are those found in the data, for `labels_from: data`.
+
+    Raises SpecError where an nli task has fewer than two labels, or labels that cannot be told apart.
+    """
+    return TASKS[spec.type](spec, labels)

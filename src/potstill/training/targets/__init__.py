@@ -1,0 +1,1 @@
+"""Targets: what should a trained position look like?"""

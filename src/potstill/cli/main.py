@@ -1,0 +1,80 @@
+"""The `potstill` command: one verb a file; mistakes of users end in one message, without a traceback."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import click
+import typer
+
+from potstill import __version__
+from potstill.cli import check, demo, doctor, init, models, run, schema
+from potstill.errors import PotstillError
+
+app = typer.Typer(
+    name="potstill",
+    help="Distil a large language model into a small one that you own, and know what was kept.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command()(demo.demo)
+app.command()(init.init)
+app.command()(check.check)
+app.command()(run.run)
+app.command()(run.generate)
+app.command()(run.train)
+app.command()(run.evaluate)
+app.command()(run.report)
+app.add_typer(models.models_app, name="models")
+app.command()(doctor.doctor)
+app.command()(schema.schema)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"potstill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options before the verb."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line (by default this process's); exit with 0, 1 (a user can act on the message), 2 (usage) or 130 (stopped)."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        sys.exit(app(arguments, standalone_mode=False))
+    except PotstillError as error:
+        sys.exit(_complain(str(error), error.exit_code))
+    except click.ClickException as error:
+        sys.exit(_complain(error.format_message(), 2, hint="`potstill --help` lists the commands"))
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _complain(message: str, code: int, hint: str = "") -> int:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(message, err=True)
+    if hint:
+        typer.echo(hint, err=True)
+    return code
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What a system answers to the test questions: the same prompts and the same limits for each, greedy, kept in a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.errors import DataError, ModelError
+from potstill.models.ask import ask_async
+from potstill.models.base import Model
+from potstill.records import Completion, Example, Message, Request, Sampling
+from potstill.store.events import Progress
+from potstill.store.ledger import Ledger
+from potstill.tasks.base import Task
+from potstill.tasks.metrics.base import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question that is scored: a row, or one turn of a conversation. Questions of one `group` are resampled together."""
+
+    id: str
+    group: str | None
+    messages: tuple[Message, ...]
+    references: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The question as `evaluation/questions.jsonl` holds it."""
+        messages = [message.to_json() for message in self.messages]
+        return {"id": self.id, "group": self.group, "messages": messages, "references": list(self.references)}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A system's reply to a question: the raw completion, and the answer in it (None: unparsable)."""
+
+    completion: Completion
+    answer: str | None
+
+    @property
+    def failed(self) -> bool:
+        """True where no answer arrived; such a question is not scored, which is not the same as wrong."""
+        return self.completion.finish_reason == "error"
+
+    def prediction(self, references: tuple[str, ...]) -> Prediction:
+        """The reply as metrics take it."""
+        return Prediction(self.answer, references)
+
+
+def build_questions(task: Task, rows: Sequence[Example]) -> list[Question]:
+    """The questions of `rows`, in order. Those of one row (the turns of a conversation) are of one group.
+
+    Raises DataError where there are none.
+    """
+    questions = []
+    for row in rows:
+        parts = task.expand(row)
+        group = row.group or (row.id if len(parts) > 1 else None)
+        for part in parts:
+            messages = task.render(part)
+            assert messages is not None, "the first question of a row is always there"
+            questions.append(Question(part.id, group, messages, part.reference))
+    if not questions:
+        raise DataError("no rows to evaluate: the test split holds no question; add test rows, or raise `data.test_fraction`")
+    return questions
+
+
+def greedy_requests(questions: Sequence[Question], max_new_tokens: int) -> list[Request]:
+    """What every system is asked: the question alone, greedy, up to the same length."""
+    return [Request(question.messages, Sampling(max_new_tokens=max_new_tokens)) for question in questions]
+
+
+async def ask_questions(
+    model: Model, task: Task, questions: Sequence[Question], ledger: Ledger, *, max_new_tokens: int, progress: Progress | None = None
+) -> list[Reply]:
+    """Replies in the order of the questions; what the ledger holds already is not asked again.
+
+    Raises EndpointError where the endpoint broke the contract, ModelError where every call failed.
+    """
+    requests = greedy_requests(questions, max_new_tokens)
+    answers = await ask_async(model, requests, ledger, progress)
+    replies = [_read(task, answers.of(request)) for request in requests]
+    if all(reply.failed for reply in replies):
+        raise ModelError(f"{model.name}: all {len(replies)} calls failed; the first: {replies[0].completion.error}")
+    return replies
+
+
+def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
+    """A line of `evaluation/predictions/<system>.jsonl`."""
+    return {
+        "id": question.id,
+        "group": question.group,
+        "text": reply.completion.text,
+        "answer": reply.answer,
+        "references": list(question.references),
+        "finish_reason": reply.completion.finish_reason,
+    }
+
+
+def _read(task: Task, completion: Completion) -> Reply:
+    return Reply(completion, None if completion.finish_reason == "error" else task.parse(completion.text))

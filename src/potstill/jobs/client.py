@@ -1,0 +1,133 @@
+"""The client in Azure Machine Learning's words; what is behind it, a folder or a service, it does not know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from potstill.errors import JobError
+from potstill.jobs.backend import Backend
+from potstill.jobs.entities import FINAL, DistillationJob, EvaluationRequest, Job, RegisteredModel
+from potstill.jobs.lines import event_line
+from potstill.jobs.local import LocalBackend
+from potstill.jobs.registry import choose_version
+from potstill.jobs.workspace import open_workspace
+from potstill.store.events import Event, Progressed
+
+_POLL_SECONDS = 0.25
+# Progress is told twice a second; a log wants it less often.
+_PROGRESS_SECONDS = 5.0
+
+
+class JobOperations:
+    """`ml_client.jobs`: create, watch and cancel jobs."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def create_or_update(self, job: DistillationJob) -> Job:
+        """Put a job to work in a process of its own, and return at once.
+
+        A job with the name of one that has ended goes on with what that one left. Raises SpecError or DataError where the job
+        or its files are not acceptable, JobError where a job of this name is still running.
+        """
+        return self._backend.create(job)
+
+    def get(self, name: str) -> Job:
+        """The job as it stands. Raises JobError where there is none."""
+        return self._backend.get(name)
+
+    def list(self) -> Sequence[Job]:
+        """All jobs, the newest first."""
+        return self._backend.list()
+
+    def cancel(self, name: str) -> Job:
+        """End a running job; what it did is kept. Raises JobError where it has ended already."""
+        return self._backend.cancel(name)
+
+    def stream(self, name: str, show: Callable[[str], object] = print) -> Job:
+        """Show what a job does, a line an event, until it ends; returns the ended job. Raises JobError where it failed."""
+        for event in self._watch(name):
+            line = event_line(event)
+            if line is not None:
+                show(line)
+        job = self.get(name)
+        if job.status == "Failed":
+            raise JobError(f"job {name} failed: {job.error}")
+        show(f"{name}: {job.status}")
+        return job
+
+    def _watch(self, name: str) -> Iterator[Event]:
+        cursor, shown_at, ended = 0, 0.0, False
+        while not ended:
+            ended = self.get(name).status in FINAL
+            events, cursor = self._backend.events(name, cursor)
+            for event in events:
+                if isinstance(event, Progressed):
+                    if event.at - shown_at < _PROGRESS_SECONDS:
+                        continue
+                    shown_at = event.at
+                yield event
+            if not ended:
+                time.sleep(_POLL_SECONDS)
+
+
+class ModelOperations:
+    """`ml_client.models`: what jobs left, and how good it is."""
+
+    def __init__(self, backend: Backend, jobs: JobOperations) -> None:
+        self._backend, self._jobs = backend, jobs
+
+    def list(self, name: str | None = None) -> Sequence[RegisteredModel]:
+        """All registered models, or all versions of one."""
+        return self._backend.models(name)
+
+    def get(self, name: str, version: int | None = None) -> RegisteredModel:
+        """A registered model, by default its newest version. Raises JobError where there is none."""
+        return choose_version(self._backend.models(), name, version)
+
+    def evaluate(
+        self,
+        model_name: str,
+        test_data: str | Path,
+        metrics: Sequence[str] | None = None,
+        *,
+        version: int | None = None,
+        task_type: str | None = None,
+    ) -> dict[str, float]:
+        """Ask a model the test questions, greedily, and score its answers; figures by the names that were asked for.
+
+        `model_name` is a registered model, a catalogue name, a hub id or a path. Where a job that is still at work will register
+        it, and no `version` is named, that job is streamed to its end first. `metrics` are names of `potstill.jobs.scoring`: "accuracy" (share of the answers that equal an
+        acceptable reference), "bleu_score", "rouge_l", "inference_time" (median seconds an answer, asked one by one), ...; by
+        default accuracy, the metrics of the task and inference_time. `task_type` is needed where no job tells it and the rows do not.
+        Raises JobError where the job failed, DataError where rows or references are missing.
+        """
+        if version is None:
+            for job in [job for job in self._jobs.list() if job.status not in FINAL and model_name in job.models]:
+                self._jobs.stream(job.name)
+        chosen = tuple(metrics) if metrics is not None else None
+        return self._backend.evaluate(EvaluationRequest(model_name, Path(test_data), chosen, version, task_type))
+
+
+class MLClient:
+    """A workspace's jobs and models.
+
+    The names are those of Azure Machine Learning's SDK, so its code runs with other imports; credentials are not needed.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.jobs = JobOperations(backend)
+        self.models = ModelOperations(backend, self.jobs)
+
+    @classmethod
+    def from_config(cls, credential: object = None, *, path: str | Path | None = None) -> MLClient:
+        """The client of the workspace that a config file describes.
+
+        `path` is that file, or a folder to look from; without it, `potstill.json` or `config.json` is looked for in the working
+        folder and those above it, and where there is none the workspace is the folder `potstill-workspace` in the working
+        folder. `credential` is accepted and not used. Raises SpecError for a config that is not acceptable.
+        """
+        del credential
+        return cls(LocalBackend(open_workspace(None if path is None else Path(path))))

@@ -1,0 +1,145 @@
+"""The usual teachers and students by name. It is data: `catalogue.yaml` here, and a user's own file beside it.
+
+The environment variable POTSTILL_CATALOGUE names the user's file, of the same shape: its entries are added, and take the place of
+shipped ones of the same name as a whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from potstill.errors import SpecError
+from potstill.spec.sections import PriceSpec
+
+
+class Listed(BaseModel):
+    """A price as a provider lists it; null where it is unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    input_per_million: float | None = Field(default=None, ge=0.0)
+    """Dollars for a million tokens read."""
+    output_per_million: float | None = Field(default=None, ge=0.0)
+    """Dollars for a million tokens written."""
+    as_of: str | None = None
+    """The day on which it was read."""
+    source: str | None = None
+    """Where it was read."""
+
+
+class Entry(BaseModel):
+    """One model of the catalogue: weights (`embedded`, `path` or `hub_id`), an endpoint (`base_url`), or both."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    title: str = ""
+    """The model's name for people."""
+    roles: tuple[str, ...] = ()
+    """What it is usually taken for: teacher, student."""
+    hub_id: str | None = None
+    """`org/name` on the model hub."""
+    path: Path | None = None
+    """A model folder or GGUF file on this machine; in a user's file relative to that file."""
+    embedded: bool = False
+    """Potstill fetches it by itself, without the hub."""
+    architecture: str | None = None
+    """The model's class in transformers."""
+    parameters: float | None = Field(default=None, gt=0.0)
+    """How many weights it has."""
+    context: int | None = Field(default=None, ge=1)
+    """Tokens of prompt and answer together."""
+    licence: str | None = None
+    """Licence of the weights, or whose terms hold."""
+    distillation: str | None = None
+    """What the licence or the terms say of training other models on the answers, where it is known."""
+    base_url: str | None = None
+    """Address of the endpoint, `/v1` included."""
+    api_model: str | None = None
+    """The name that the endpoint knows it by."""
+    api_key_env: str | None = None
+    """The environment variable that usually holds the key."""
+    sampling: bool = True
+    """Whether the endpoint takes `temperature` and `top_p`."""
+    price: Listed = Listed()
+    """What the endpoint asks."""
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Entry:
+        if not (self.embedded or self.path or self.hub_id or self.base_url):
+            raise ValueError("says nowhere where the model is: give `hub_id`, `path` or `base_url`")
+        if self.base_url and not self.api_model:
+            raise ValueError("has a `base_url` but no `api_model`: the name that the endpoint knows")
+        return self
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be loaded here (not only asked over the wire)."""
+        return self.embedded or self.path is not None or self.hub_id is not None
+
+    def price_spec(self) -> PriceSpec | None:
+        """The price where both sides of it are known."""
+        reads, writes = self.price.input_per_million, self.price.output_per_million
+        return None if reads is None or writes is None else PriceSpec(input_per_million=reads, output_per_million=writes)
+
+
+def entries() -> Mapping[str, Entry]:
+    """All entries by name, the user's included. Raises SpecError where the user's file is not acceptable."""
+    chosen = os.environ.get("POTSTILL_CATALOGUE")
+    if not chosen:
+        return _shipped()
+    return {**_shipped(), **_read_users(Path(chosen).expanduser().absolute())}
+
+
+def find(name: str) -> Entry | None:
+    """The entry of this name, or None."""
+    return entries().get(name)
+
+
+def near_names(name: str) -> list[str]:
+    """Names of the catalogue that look like `name`, the closest first."""
+    return difflib.get_close_matches(name.lower().rpartition("/")[2], list(entries()), n=3, cutoff=0.6)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, Entry]:
+    text = resources.files("potstill.models").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    return {name: Entry.model_validate(raw) for name, raw in yaml.safe_load(text).items()}
+
+
+def _read_users(path: Path) -> dict[str, Entry]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: POTSTILL_CATALOGUE names this file, but it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise SpecError(f"{path}{f':{mark.line + 1}' if mark else ''}: not YAML; check indentation and quotes there") from None
+    if not isinstance(raw, dict):
+        raise SpecError(f"{path}: a catalogue is a mapping of names to entries, as in `my-model: {{path: ./folder}}`")
+    return {str(name): _entry(path, str(name), entry) for name, entry in raw.items()}
+
+
+def _entry(path: Path, name: str, raw: Any) -> Entry:
+    try:
+        entry = Entry.model_validate(raw)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            raise SpecError(f"{path}: `{name}.{key}` is not a key; allowed: {', '.join(sorted(Entry.model_fields))}") from None
+        message = problem["msg"].removeprefix("Value error, ")
+        raise SpecError(f"{path}: `{name}{f'.{key}' if key else ''}`: {message[:1].lower()}{message[1:]}") from None
+    if entry.path is not None:
+        entry = entry.model_copy(update={"path": path.parent / entry.path.expanduser()})
+    return entry

@@ -1,0 +1,138 @@
+"""Writing answers token by token: a batch of prompts, each with its own limit, temperature and seed."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+# A batch is packed anew when this share of its rows has ended; packing copies the cache, so not at every end.
+_PACK_AT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What to continue, and how. `ended` says of the new ids whether a stop string came; None: there are none.
+
+    Above temperature 0, one uniform number a token is drawn from `seed` and turned into a token by the inverse of the cumulative
+    distribution, so what a prompt draws does not depend on the prompts beside it (but for rounding in the batch's products).
+    """
+
+    ids: Sequence[int]
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    ended: Callable[[list[int]], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The new ids, without the stop token; `stopped` where a stop token or string ended them, not the limit."""
+
+    ids: list[int]
+    stopped: bool
+    tokens: int
+    """How many were written, the stop token included."""
+
+
+@torch.inference_mode()
+def decode(
+    module: Any, prompts: Sequence[Prompt], stop_ids: Sequence[int], *, cancelled: Callable[[], bool] = lambda: False
+) -> list[Continuation]:
+    """Continue each prompt until a stop token or its limit; greedy at temperature 0.
+
+    The batch is padded on the left; rows that have ended leave it, so that a batch costs what its living rows cost.
+    """
+    writers = [_Writer(prompt, frozenset(stop_ids)) for prompt in prompts]
+    rows = [writer for writer in writers if writer.open]
+    ids_BT, mask_BT = _pad_left([writer.prompt.ids for writer in rows], module.device)
+    cache = DynamicCache(config=module.config)
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
+    alive = list(range(len(rows)))
+    while alive and not cancelled():
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        out = module(
+            input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, use_cache=True, **last_only
+        )
+        chosen = _choose(out.logits[:, -1].float(), rows)
+        for writer, token in zip(rows, chosen, strict=True):
+            writer.take(token)
+        alive = [row for row, writer in enumerate(rows) if writer.open]
+        if len(alive) <= len(rows) * (1 - _PACK_AT):
+            kept = torch.tensor(alive, dtype=torch.long, device=mask_BT.device)
+            cache.batch_select_indices(kept)
+            mask_BT = mask_BT[kept]
+            rows, chosen = [rows[row] for row in alive], [chosen[row] for row in alive]
+            alive = list(range(len(rows)))
+        ids_BT = torch.tensor(chosen, device=mask_BT.device)[:, None]
+        mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
+    return [writer.continuation() for writer in writers]
+
+
+class _Writer:
+    """One prompt's answer as it grows."""
+
+    def __init__(self, prompt: Prompt, stops: frozenset[int]) -> None:
+        self.prompt = prompt
+        self.open = prompt.max_new_tokens > 0
+        self._stops = stops
+        self._ids: list[int] = []
+        self._tokens = 0
+        self._stopped = False
+        self._random = random.Random(prompt.seed)
+
+    def take(self, token: int) -> None:
+        if not self.open:
+            return
+        self._tokens += 1
+        if token in self._stops:
+            self._stopped = True
+        else:
+            self._ids.append(token)
+            self._stopped = self.prompt.ended is not None and self.prompt.ended(self._ids)
+        self.open = not self._stopped and self._tokens < self.prompt.max_new_tokens
+
+    def uniform(self) -> float:
+        return self._random.random()
+
+    def continuation(self) -> Continuation:
+        return Continuation(self._ids, self._stopped, self._tokens)
+
+
+def _pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    width = max((len(ids) for ids in prompts), default=0)
+    # The padding's ids are masked; 0 is an id of every model.
+    ids = [[0] * (width - len(ids)) + list(ids) for ids in prompts]
+    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _choose(logits_BV: Tensor, rows: Sequence[_Writer]) -> list[int]:
+    greedy: list[int] = logits_BV.argmax(1).tolist()
+    drawn = [row for row, writer in enumerate(rows) if writer.prompt.temperature > 0]
+    if not drawn:
+        return greedy
+    options = logits_BV.new_tensor([(rows[r].prompt.temperature, rows[r].prompt.top_p, rows[r].uniform()) for r in drawn])
+    tokens = draw(logits_BV[drawn], options[:, :1], options[:, 1:2], options[:, 2:])
+    for row, token in zip(drawn, tokens.tolist(), strict=True):
+        greedy[row] = token
+    return greedy
+
+
+def draw(logits_BV: Tensor, temperature_B1: Tensor, top_p_B1: Tensor, uniform_B1: Tensor) -> Tensor:
+    """Tokens (B,) drawn by nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) from uniform numbers in [0, 1)."""
+    sorted_BV, tokens_BV = (logits_BV / temperature_B1).softmax(1).sort(1, descending=True)
+    before_BV = sorted_BV.cumsum(1) - sorted_BV
+    kept_BV = sorted_BV.where(before_BV < top_p_B1, 0.0)
+    cumulative_BV = kept_BV.cumsum(1)
+    place_B1 = (cumulative_BV <= uniform_B1 * cumulative_BV[:, -1:]).sum(1, keepdim=True)
+    # Rounding may carry the number past the last kept token.
+    last_B1 = (kept_BV > 0).sum(1, keepdim=True) - 1
+    return tokens_BV.gather(1, torch.minimum(place_B1, last_B1))[:, 0]

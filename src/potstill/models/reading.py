@@ -1,0 +1,190 @@
+"""Reading weights and tokenizer from a folder or a GGUF file into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.errors import ModelError
+from potstill.models.folder import check_folder, identity, read_config
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded model. `folder` is where it was loaded from, None for a GGUF file; `identity` is a hash of all that answers depend on."""
+
+    module: Any
+    tokenizer: Any
+    folder: Path | None
+    identity: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read: number format, device, a chat template in place of the tokenizer's, and whether a folder's own code may run."""
+
+    dtype: str = "auto"
+    device: str = "auto"
+    template: str | None = None
+    trusted: bool = False
+
+
+def read_weights(path: Path, reading: Reading) -> Weights:
+    """Load the model folder or GGUF file at `path` for inference (`eval` mode). Raises ModelError."""
+    require_torch(str(path))
+    device = _device(reading.device)
+    dtype = _dtype(reading.dtype, device)
+    if path.is_dir():
+        check_folder(path)
+        _check_architecture(path, reading.trusted)
+    with quiet_transformers():
+        tokenizer = _load_tokenizer(path, reading.trusted)
+        module = _load_gguf(path, dtype) if path.is_file() else _load_folder(path, dtype, reading.trusted)
+    if reading.template is not None:
+        tokenizer.chat_template = reading.template
+    _check_fit(path, module, tokenizer)
+    digest = identity(path, dtype=str(dtype), template=reading.template or "")
+    try:
+        module = module.to(device).eval()
+    except RuntimeError as error:
+        raise ModelError(f"{path}: does not fit on {device}: {_first_line(error)}; choose a smaller model, or `device: cpu`") from None
+    return Weights(module, tokenizer, path if path.is_dir() else None, digest)
+
+
+def require_torch(what: str) -> None:
+    """Raise ModelError where the packages that local models need are not installed."""
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{what}: local models need {error.name}: pip install 'potstill[train]'") from None
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and loading reports off the terminal: what matters is raised."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f'device "{name}" is not to be had here: {_first_line(error)}; use `device: auto` or `cpu`') from None
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _check_architecture(folder: Path, trusted: bool) -> None:
+    from transformers import CONFIG_MAPPING
+
+    config = read_config(folder)
+    kind = config.get("model_type")
+    if kind in CONFIG_MAPPING or trusted:
+        return
+    if "auto_map" in config:
+        raise ModelError(
+            f"{folder}: architecture {kind!r} brings Python code of its own; read it, then set `trust_remote_code: true` to run it"
+        )
+    raise ModelError(f"{folder}: architecture {kind!r} is unknown to the installed transformers; upgrade it, or choose another model")
+
+
+def _load_tokenizer(path: Path, trusted: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise ModelError(f"{path}: its tokenizer cannot be loaded: {_first_line(error)}") from None
+    # How it was loaded is no property of the tokenizer, but would be saved with it.
+    tokenizer.init_kwargs.pop("local_files_only", None)
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        module, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=trusted, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot be loaded: {_first_line(error)}") from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: {len(missing)} tensors that {type(module).__name__} needs are not in its weights, {missing[0]} first; "
+            "copy or download the weights again, or check `architectures` in config.json"
+        )
+    return module
+
+
+def _load_gguf(path: Path, dtype: torch.dtype) -> Any:
+    try:
+        import gguf  # noqa: F401
+    except ModuleNotFoundError:
+        raise ModelError(f"{path}: GGUF files need an extra: pip install 'potstill[train]'") from None
+    from transformers import AutoModelForCausalLM
+
+    try:
+        # Its progress bar is a bare tqdm, which knows no other way to be quiet.
+        with contextlib.redirect_stderr(io.StringIO()):
+            module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, IndexError) as error:
+        raise ModelError(f"{path}: cannot be loaded as GGUF: {_first_line(error)}; copy or download it again") from None
+    # The weights are plain numbers by now; the marks of their origin would forbid saving and casting them.
+    if hasattr(module.config, "quantization_config"):
+        del module.config.quantization_config
+    module.hf_quantizer = None
+    module.is_quantized = False
+    return module
+
+
+def _check_fit(path: Path, module: Any, tokenizer: Any) -> None:
+    rows = module.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{path}: its tokenizer has {len(tokenizer):,} tokens, its embedding {rows:,}; copy the tokenizer that belongs to it"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,132 @@
+"""A local model that is asked through `transformers`: batched, greedy or sampled, its chat template and stop tokens honoured."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from potstill.errors import ModelError
+from potstill.models.base import Capabilities
+from potstill.models.chat import prompt_ids, stop_ids
+from potstill.models.decoding import Continuation, Prompt, decode
+from potstill.models.weights import Weights
+from potstill.records import Completion, Request, Usage
+from potstill.store.atomic import fingerprint
+
+
+class TransformersModel:
+    """Answers in process; a batch at a time, in a thread of its own, so that the caller goes on.
+
+    Batches are fastest when their prompts are of one length: sort by `length`. `capabilities` include logits and hidden
+    states, which training takes from `module`.
+    """
+
+    capabilities = Capabilities(logits=True, hidden_states=True)
+
+    def __init__(self, weights: Weights, *, name: str, batch_size: int = 32) -> None:
+        self.module = weights.module
+        self.tokenizer = weights.tokenizer
+        self.name = name
+        self.identity = weights.identity
+        self.batch_size = batch_size
+        self.concurrency = 1
+        self._stops = stop_ids(self.tokenizer, self.module)
+        config = self.module.config.get_text_config()
+        self._context: int = getattr(config, "max_position_embeddings", None) or 1 << 30
+        self._busy = threading.Lock()
+
+    def prompt_tokens(self, request: Request) -> list[int]:
+        """The ids that this request sends."""
+        return prompt_ids(self.tokenizer, request.messages)
+
+    def length(self, request: Request) -> int:
+        """How long the request's prompt is, in tokens; what batches are sorted by."""
+        return len(self.prompt_tokens(request))
+
+    async def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer the requests as one batch, in order.
+
+        A prompt that leaves no room in the context comes back as an error, the others are answered. Raises ModelError where
+        memory runs out.
+        """
+        cancelled = threading.Event()
+        try:
+            return await asyncio.to_thread(self._answer, requests, cancelled.is_set)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def generate(self, prompts: Sequence[Prompt], *, cancelled: Callable[[], bool] = lambda: False) -> list[Continuation]:
+        """Continue prompts of token ids as one batch. Raises ModelError where memory runs out."""
+        try:
+            with self._busy:
+                return decode(self.module, prompts, self._stops, cancelled=cancelled)
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(self.name, len(prompts), error) from None
+        except RuntimeError as error:
+            if "memory" not in str(error):
+                raise
+            raise _out_of_memory(self.name, len(prompts), error) from None
+
+    def dollars(self, completion: Completion) -> float | None:  # noqa: ARG002 (the protocol's signature)
+        """Nothing: it runs here."""
+        return 0.0
+
+    async def close(self) -> None:
+        """Let go of the weights."""
+        self.module = None
+
+    def _answer(self, requests: Sequence[Request], cancelled: Callable[[], bool]) -> list[Completion]:
+        started = time.perf_counter()
+        ids = [self.prompt_tokens(request) for request in requests]
+        fitting = [row for row, prompt in enumerate(ids) if len(prompt) < self._context]
+        written = self.generate([self._prompt(requests[row], ids[row]) for row in fitting], cancelled=cancelled)
+        seconds = time.perf_counter() - started
+        answers = [self._too_long(len(prompt)) for prompt in ids]
+        for row, continuation in zip(fitting, written, strict=True):
+            answers[row] = self._completion(requests[row], len(ids[row]), continuation, seconds)
+        return answers
+
+    def _prompt(self, request: Request, ids: list[int]) -> Prompt:
+        sampling = request.sampling
+        seed = int(fingerprint([sampling.seed, request.sample, [m.to_json() for m in request.messages]])[:15], 16)
+        return Prompt(
+            ids=ids,
+            max_new_tokens=min(sampling.max_new_tokens, self._context - len(ids)),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=seed,
+            ended=self._ends_with(sampling.stop) if sampling.stop else None,
+        )
+
+    def _ends_with(self, stops: Sequence[str]) -> Callable[[list[int]], bool]:
+        return lambda ids: any(stop in self._text(ids) for stop in stops)
+
+    def _text(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def _completion(self, request: Request, asked: int, written: Continuation, seconds: float) -> Completion:
+        text = self._text(written.ids)
+        cut = min((place for stop in request.sampling.stop if (place := text.find(stop)) >= 0), default=len(text))
+        return Completion(
+            text=text[:cut],
+            finish_reason="stop" if written.stopped else "length",
+            usage=Usage(asked, written.tokens),
+            latency_s=seconds,
+            model=self.name,
+        )
+
+    def _too_long(self, asked: int) -> Completion:
+        reason = f"the prompt has {asked:,} tokens, the context {self._context:,}: shorten the row"
+        return Completion(text="", finish_reason="error", usage=Usage(asked, 0), model=self.name, error=reason)
+
+
+def _out_of_memory(name: str, batch: int, error: Any) -> ModelError:
+    line = str(error).splitlines()[0]
+    return ModelError(f"{name}: memory ran out over a batch of {batch} ({line}); lower `generation.batch_size`, or choose a smaller model")

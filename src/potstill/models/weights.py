@@ -1,0 +1,32 @@
+"""Loading a local model: weights and tokenizer, from a folder, a GGUF file, the hub or the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from potstill.errors import ModelError
+from potstill.models.locate import is_local, locate
+from potstill.models.reading import Reading, Weights, quiet_transformers, read_weights, require_torch
+from potstill.spec.sections import WeightsSpec
+
+__all__ = ["Weights", "is_local", "load_weights", "quiet_transformers", "require_torch"]
+
+
+def load_weights(weights: WeightsSpec) -> Weights:
+    """Load a model for inference (`eval` mode), with its tokenizer.
+
+    Pickles are refused, and a model folder's own Python code runs only where the spec says `trust_remote_code`. A GGUF file
+    is dequantised, and can be saved and trained as any other. Raises ModelError with what to do.
+    """
+    require_torch(str(weights.model))
+    template = _read_template(weights.chat_template)
+    return read_weights(locate(weights), Reading(weights.dtype, weights.device, template, weights.trust_remote_code))
+
+
+def _read_template(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: `chat_template` names this file, but it cannot be read: {error}") from None

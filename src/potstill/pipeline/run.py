@@ -1,0 +1,130 @@
+"""The stages in order: what stands is skipped, what was cut goes on, what is missing is made."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+from potstill.errors import PotstillError, StoreError
+from potstill.spec import RunSpec
+from potstill.store.events import (
+    EventLog,
+    Listener,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageName,
+    StageSkipped,
+    StageStarted,
+)
+from potstill.store.run import Run, RunLock, open_run
+
+# Modules are named, not imported: training brings torch, which `potstill --help` and a dry run do without.
+STAGES: dict[StageName, str] = {
+    "data": "potstill.data.stage",
+    "generate": "potstill.generation.stage",
+    "train": "potstill.training.stage",
+    "evaluate": "potstill.evaluation.stage",
+    "report": "potstill.report.stage",
+}
+
+
+class Stage(Protocol):
+    """What a stage module offers."""
+
+    DISCARD: tuple[str, ...]
+
+    def inputs(self, run: Run) -> dict[str, object]:
+        """Everything that the outputs depend on, as JSON can hold it."""
+        ...
+
+    def work(self, run: Run, resumed: bool) -> str:
+        """Make the outputs; returns a line for people."""
+        ...
+
+    def outputs(self, run: Run) -> list[Path]:
+        """The files that later stages read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do with one stage, and why."""
+
+    stage: StageName
+    action: Literal["skip", "run", "resume"]
+    reason: str
+
+
+def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None, listeners: Sequence[Listener] = ()) -> Run:
+    """Run what is not yet made, up to stage `until` (all by default), in `folder`.
+
+    Raises what the stages raise; the folder is then as good as before, and the same call goes on where this one stopped.
+    """
+    run = open_run(spec, folder, tuple(listeners))
+    with RunLock(folder):
+        started = time.monotonic()
+        run.events.emit(RunStarted(spec.name, str(folder)))
+        try:
+            for name in stages_until(until):
+                _bring_up(run, name)
+        except PotstillError as error:
+            run.events.emit(RunFailed(str(error)))
+            raise
+        except KeyboardInterrupt:
+            run.events.emit(RunFailed("stopped; the same command goes on from here", interrupted=True))
+            raise
+        run.events.emit(RunFinished(time.monotonic() - started))
+    return run
+
+
+def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:
+    """What `run_pipeline` would do now. Nothing is written."""
+    run = Run(spec, folder, EventLog())
+    plans: list[Plan] = []
+    for name in stages_until(until):
+        record = run.stage(name)
+        if any(plan.action != "skip" for plan in plans):
+            plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
+            continue
+        inputs = _load(name).inputs(run)
+        if record.stands(inputs):
+            plans.append(Plan(name, "skip", "its inputs and outputs are unchanged"))
+        elif record.was_begun_on(inputs):
+            plans.append(Plan(name, "resume", "it was cut off"))
+        else:
+            plans.append(Plan(name, "run", "its inputs changed" if record.exists() else "not yet made"))
+    return plans
+
+
+def stages_until(until: StageName | None) -> list[StageName]:
+    """The stages in order, up to and with `until`."""
+    names = list(STAGES)
+    return names if until is None else names[: names.index(until) + 1]
+
+
+def _bring_up(run: Run, name: StageName) -> None:
+    stage, record = _load(name), run.stage(name)
+    inputs = stage.inputs(run)
+    if record.stands(inputs):
+        run.events.emit(StageSkipped(name))
+        return
+    started = time.monotonic()
+    resumed = record.begin(inputs, discard=stage.DISCARD)
+    run.events.emit(StageStarted(name, resumed))
+    summary = stage.work(run, resumed)
+    outputs = stage.outputs(run)
+    missing = [path for path in outputs if not path.exists()]
+    if missing:
+        raise StoreError(f"{missing[0]}: was removed while stage `{name}` ran; run the same command again")
+    record.finish(inputs, outputs)
+    run.events.emit(StageFinished(name, time.monotonic() - started, summary))
+
+
+def _load(name: StageName) -> Stage:
+    return cast(Stage, importlib.import_module(STAGES[name]))

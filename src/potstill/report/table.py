@@ -1,0 +1,213 @@
+"""The comparison table: teacher, baseline, student, and what the student kept and saved. One source for terminal, HTML and card."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.report.units import (
+    MISSING,
+    bytes_text,
+    change_text,
+    count_text,
+    duration_text,
+    percent_text,
+    score_text,
+    signed,
+    speed_text,
+)
+
+VERSUS = "student vs teacher"
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Strings, ready to be drawn: column names (the first is empty), rows as wide as those, and a line that says how it was measured."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+
+
+def comparison_table(report: dict[str, Any]) -> Table:
+    """The table of `report.json`'s content."""
+    systems = tuple(report["evaluation"]["systems"])
+    rows = [*_metric_rows(report, systems), *_agreement_rows(report, systems), *_count_rows(report, systems)]
+    rows += [_measured_row(report, systems, measure) for measure in _MEASURES]
+    return Table(("", *systems, VERSUS), tuple(rows), _caption(report))
+
+
+def table_text(report: dict[str, Any]) -> str:
+    """The table in plain text, columns aligned, for logs and files."""
+    table = comparison_table(report)
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
+    drawn = ["  ".join(_pad(cell, widths[index], index) for index, cell in enumerate(line)).rstrip() for line in lines]
+    return "\n".join([*drawn, "", table.caption])
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """Show the table in the terminal: with rules and colour for people, plain where the output is a pipe."""
+    if not sys.stdout.isatty():
+        print(table_text(report), flush=True)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    table = comparison_table(report)
+    drawn = RichTable(box=box.SIMPLE_HEAD, caption=Text(table.caption), caption_justify="left", caption_style="dim")
+    for index, name in enumerate(table.columns):
+        style = "bold" if name in ("student", VERSUS) else ""
+        drawn.add_column(name, justify="left" if index == 0 else "right", style=style)
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
+
+
+def headline(report: dict[str, Any]) -> str:
+    """One sentence, computed from the figures: what was kept, how small, how fast."""
+    parts = [_quality(report)]
+    teacher, student = _measured(report, "teacher"), _measured(report, "student")
+    if teacher.get("parameters") and student.get("parameters"):
+        parts.append(f"with {percent_text(student['parameters'] / teacher['parameters'])} of the teacher's parameters")
+    if teacher.get("p50_s") and student.get("p50_s"):
+        change = student["p50_s"] / teacher["p50_s"] - 1
+        time = "less time" if change < 0 else "more time"
+        wire = " than the teacher's over the wire" if teacher.get("where") == OVER_THE_WIRE else ""
+        parts.append(f"and its median answer takes {percent_text(abs(change))} {time}{wire}")
+    sentence = ", ".join(part for part in parts if part)
+    return sentence[:1].upper() + sentence[1:] + "."
+
+
+def kept_text(retention: dict[str, Any] | None) -> str:
+    """`kept 84 % [78, 91]`; without brackets where there is no interval, a dash where there is no ratio."""
+    if retention is None or retention["value"] is None:
+        return MISSING
+    return f"kept {percent_text(retention['value'])}{bracket_text(retention['interval'], 100)}"
+
+
+def bracket_text(interval: dict[str, Any] | None, scale: float = 1) -> str:
+    """` [0.141, 0.172]`, with `scale` 100 ` [78, 91]`; empty where there is none."""
+    if interval is None:
+        return ""
+    low, high = interval["low"] * scale, interval["high"] * scale
+    return f" [{_bound(low, scale)}, {_bound(high, scale)}]"
+
+
+OVER_THE_WIRE = "over the wire"
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    title: str
+    key: str
+    text: Callable[[float], str]
+    versus: Callable[[float, float], str] = change_text
+
+
+def _rate_text(rate: float) -> str:
+    return f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
+
+
+_MEASURES = (
+    _Measure("latency p50", "p50_s", duration_text),
+    _Measure("latency p95", "p95_s", duration_text),
+    _Measure("tokens/s", "tokens_per_s", _rate_text, speed_text),
+    _Measure("parameters", "parameters", count_text),
+    _Measure("weights in memory", "weights_bytes", bytes_text),
+    _Measure("disk", "disk_bytes", bytes_text),
+)
+
+
+def _metric_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
+    evaluation, rows = report["evaluation"], []
+    for name, metric in evaluation["metrics"].items():
+        cells = [_score_cell(evaluation["systems"][system]["scores"].get(name)) for system in systems]
+        retention = evaluation["comparisons"].get(name, {}).get("student", {}).get("retention")
+        rows.append((metric["title"], *cells, kept_text(retention)))
+    return rows
+
+
+def _agreement_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
+    agreement = report["evaluation"]["agreement"]
+    if agreement is None:
+        return []
+    cells = [_score_cell(agreement["scores"].get(system)) for system in systems]
+    return [(f"agreement with teacher ({agreement['title']})", *cells, MISSING)]
+
+
+def _count_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Only what happened is worth a row."""
+    found = report["evaluation"]["systems"]
+    titles = {"unparsable": "unparsable answers (wrong)", "failed": "failed calls (not scored)"}
+    return [
+        (title, *(str(found[system][key]) for system in systems), MISSING)
+        for key, title in titles.items()
+        if any(found[system][key] for system in systems)
+    ]
+
+
+def _measured_row(report: dict[str, Any], systems: tuple[str, ...], measure: _Measure) -> tuple[str, ...]:
+    cells = []
+    for system in systems:
+        measured = _measured(report, system)
+        value = measured.get(measure.key)
+        wire = f" ({OVER_THE_WIRE})" if measure.key.endswith("_s") and measured.get("where") == OVER_THE_WIRE else ""
+        cells.append(NOT_MEASURED if value is None else measure.text(value) + wire)
+    new, old = (_measured(report, system).get(measure.key) for system in ("student", "teacher"))
+    return (measure.title, *cells, MISSING if new is None or old is None else measure.versus(new, old))
+
+
+def _measured(report: dict[str, Any], system: str) -> dict[str, Any]:
+    """Sizes and timings of one system; empty where it was not among those that were measured."""
+    return {**report["evaluation"]["sizes"].get(system, {}), **report["timings"]["systems"].get(system, {})}
+
+
+def _quality(report: dict[str, Any]) -> str:
+    evaluation = report["evaluation"]
+    primary = evaluation["primary"]
+    student = evaluation["systems"].get("student")
+    if student is None:
+        return "the student was not measured"
+    if primary is None:
+        agreement = evaluation["agreement"]
+        return f"the student's agreement with its teacher is {_with_interval(agreement['scores']['student'])} ({agreement['title']})"
+    title = evaluation["metrics"][primary]["title"]
+    retention = evaluation["comparisons"][primary]["student"].get("retention")
+    if retention is not None and retention["value"] is not None:
+        return f"the student {kept_text(retention)} of its teacher's {title}"
+    return f"the student scores {_with_interval(student['scores'][primary])} on {title}"
+
+
+def _caption(report: dict[str, Any]) -> str:
+    evaluation = report["evaluation"]
+    settings = evaluation["settings"]
+    unit = {"row": "rows", "group": f"{evaluation['groups']} groups of rows"}[settings["unit"]]
+    rows = f"{evaluation['rows']} test rows"
+    if evaluation["questions"] != evaluation["rows"]:
+        rows += f" ({evaluation['questions']} questions)"
+    return (
+        f"{rows}, greedy answers; [ ] {percent_text(settings['confidence'])} intervals: paired bootstrap of {unit},"
+        f" {settings['resamples']:,} resamples, seed {evaluation['seed']}; latency at batch 1"
+    )
+
+
+def _score_cell(score: dict[str, Any] | None) -> str:
+    return MISSING if score is None or score["value"] is None else score_text(score["value"])
+
+
+def _with_interval(score: dict[str, Any]) -> str:
+    return _score_cell(score) + bracket_text(score["interval"])
+
+
+def _bound(value: float, scale: float) -> str:
+    return signed(f"{value:.0f}") if scale == 100 else score_text(value)
+
+
+def _pad(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if column == 0 else cell.rjust(width)

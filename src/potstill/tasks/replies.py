@@ -1,0 +1,40 @@
+"""What every task takes off a reply before it reads the answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_REASONING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_REASONING_STARTS = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+_BULLET = re.compile(r"(?:[-*•]|#{1,6}|\d{1,2}[.)])\s+")
+_WRAPPERS = frozenset("\"'`*_“”‘’«»„‹›()[]{}<>")
+_ENDINGS = frozenset(".,;:!")
+
+
+def answer_part(text: str) -> str:
+    """The reply without the reasoning that thinking models put before it; empty where the reasoning never ends."""
+    *reasoning, answer = _REASONING_ENDS.split(text)
+    if not reasoning and _REASONING_STARTS.match(text):
+        return ""
+    return answer.strip()
+
+
+def layers(text: str) -> Iterator[str]:
+    """`text`, then with each layer of bullets, quotes, brackets, markdown and final punctuation taken off, outermost first."""
+    core = text.strip()
+    while core:
+        yield core
+        inner = _BULLET.sub("", core, count=1) if _BULLET.match(core) else core
+        if inner == core:
+            inner = _peel(core)
+        inner = inner.strip()
+        if inner == core:
+            return
+        core = inner
+
+
+def _peel(core: str) -> str:
+    start = 1 if core[0] in _WRAPPERS else 0
+    end = len(core) - (1 if core[-1] in _WRAPPERS or core[-1] in _ENDINGS else 0)
+    return core[start:end]

@@ -1,0 +1,134 @@
+"""Rows as token ids, cut into batches of like length; the shift from token to next token happens here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_STEPS_SORTED_TOGETHER = 50
+"""So many steps' rows are sorted by length together: enough for little padding, few enough that epochs differ."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that go through a model together, padded on the right.
+
+    `input_ids_BT`: tokens. `positions_N`: places in the flattened (B·T) batch whose prediction is trained. `labels_N`: the token
+    that follows each of these places. `tokens`: how many tokens the rows have, padding apart.
+    """
+
+    input_ids_BT: Tensor
+    positions_N: Tensor
+    labels_N: Tensor
+    tokens: int
+
+    def __len__(self) -> int:
+        return len(self.input_ids_BT)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device; accelerate calls it."""
+        return Batch(self.input_ids_BT.to(device), self.positions_N.to(device), self.labels_N.to(device), self.tokens)
+
+
+@dataclass(frozen=True)
+class TokenRows(Sequence["TokenRow"]):
+    """Many rows in three flat arrays: row i is ids[starts[i]:starts[i+1]], and `trained` says which of its tokens are targets."""
+
+    ids: NDArray[np.int32]
+    trained: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> TokenRow:  # type: ignore[override]
+        part = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        return TokenRow(self.ids[part], self.trained[part])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One row: its token ids, and which of them are targets."""
+
+    ids: NDArray[np.int32]
+    trained: NDArray[np.bool_]
+
+
+def next_token_positions(row: TokenRow) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where the model predicts a trained token, and which one: position i−1 predicts token i.
+
+    The first token of a row has no place that predicts it, and is never trained.
+    """
+    targets = np.flatnonzero(row.trained[1:]) + 1
+    return targets - 1, row.ids[targets]
+
+
+def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
+    """Pad rows on the right to the longest of them. What the padding is filled with is never seen: attention looks back only."""
+    longest = max(len(row.ids) for row in rows)
+    input_ids = np.full((len(rows), longest), pad_id, dtype=np.int64)
+    positions, labels = [], []
+    for place, row in enumerate(rows):
+        input_ids[place, : len(row.ids)] = row.ids
+        where, what = next_token_positions(row)
+        positions.append(where + place * longest)
+        labels.append(what)
+    return Batch(
+        torch.from_numpy(input_ids),
+        torch.from_numpy(np.concatenate(positions)),
+        torch.from_numpy(np.concatenate(labels).astype(np.int64)),
+        sum(len(row.ids) for row in rows),
+    )
+
+
+class LengthBatches:
+    """A batch sampler: steps of `batch_size` rows of like length, each cut into micro-batches, in an order drawn anew each epoch.
+
+    The order depends on seed and epoch alone, so that a resumed run finds its place by counting. Every step has equally
+    many micro-batches but an epoch's last, which holds the rows left over.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int, micro_batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
+        self._micro_batch_size = min(micro_batch_size, batch_size)
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of this epoch when next iterated."""
+        self._epoch = epoch
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        """Micro-batches of a whole step."""
+        return -(-self._batch_size // self._micro_batch_size)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self._lengths), self._batch_size)
+        return whole * self.micro_batches_per_step + -(-rest // self._micro_batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps():
+            for start in range(0, len(step), self._micro_batch_size):
+                yield step[start : start + self._micro_batch_size].tolist()
+
+    def _steps(self) -> list[NDArray[np.int64]]:
+        generator = np.random.default_rng((self._seed, self._epoch))
+        order = generator.permutation(len(self._lengths))
+        group = self._batch_size * _STEPS_SORTED_TOGETHER
+        steps: list[NDArray[np.int64]] = []
+        for start in range(0, len(order), group):
+            rows = order[start : start + group]
+            rows = rows[np.argsort(-self._lengths[rows], kind="stable")]
+            steps.extend(rows[at : at + self._batch_size] for at in range(0, len(rows), self._batch_size))
+        short = [steps.pop()] if len(steps[-1]) < self._batch_size else []
+        return [steps[place] for place in generator.permutation(len(steps))] + short

@@ -1,0 +1,227 @@
+"""Training without a run: a student's folder, rows, and an objective in; the best weights and the figures out."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.models.weights import Weights, load_weights, quiet_transformers
+from potstill.records import Example
+from potstill.spec.sections import TrainingSpec, WeightsSpec
+from potstill.store.events import EventLog
+from potstill.training.batches import LengthBatches
+from potstill.training.folders import Checkpoints, replace_folder
+from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, since_best
+from potstill.training.objectives.base import Objective
+from potstill.training.rows import EncodedRows, Positions, encode_rows
+from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
+from potstill.training.student import count_parameters
+from potstill.training.validation import Validation
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from potstill.training.trainer import Judge
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """All that training needs.
+
+    `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt; `folder` takes
+    `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
+    weights are kept as the best.
+    """
+
+    student: WeightsSpec
+    rows: Sequence[Example]
+    folder: Path
+    objective: Objective
+    validation: Validation | None = None
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    positions: Positions = "answer"
+    carved: bool = False
+    seed: int = 0
+    events: EventLog = field(default_factory=EventLog)
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a training did. `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone."""
+
+    objective: str
+    rows: int
+    rows_too_long: int
+    rows_without_answer: int
+    parameters: int
+    steps: int
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    trained_tokens: int
+    tokens_per_s: float
+    seconds: float
+    best_step: int
+    metric: str | None
+    best_metric: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `training/summary.json` holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    parameters: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    batches: LengthBatches
+
+
+def fine_tune(job: FineTuning) -> TrainingSummary:
+    """Train a student, or go on where a killed training stood; `best/` holds the best weights by the validation metric.
+
+    A resumed training ends with the very weights of an uninterrupted one. Raises TrainingError where there is nothing to
+    train on or the loss is not finite, StoreError where weights cannot be written.
+    """
+    weights = load_weights(job.student)
+    limit = min(job.training.max_length, getattr(weights.module.config, "max_position_embeddings", None) or job.training.max_length)
+    encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions)
+    _tell_left_out(job, encoded, limit)
+    # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
+    weights.module.float()
+    plan = _plan(job, encoded, count_parameters(weights.module))
+    return _summary(job, encoded, plan, _train(job, weights, encoded, plan))
+
+
+def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
+    spec, rows = job.training, len(encoded.rows)
+    batch_size = auto_batch_size(rows, spec.epochs) if spec.batch_size == "auto" else spec.batch_size
+    rate = auto_learning_rate(parameters, carved=job.carved) if spec.learning_rate == "auto" else spec.learning_rate
+    steps = math.ceil(spec.epochs * math.ceil(rows / batch_size))
+    batches = LengthBatches(encoded.rows.lengths, batch_size, spec.micro_batch_size or batch_size, job.seed)
+    return _Plan(parameters, steps, batch_size, rate, batches)
+
+
+def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
+    if encoded.too_long:
+        rows = len(encoded.rows) + encoded.too_long
+        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`training.max_length`), and are left out")
+    if encoded.without_answer:
+        job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
+
+
+def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> Log:
+    """The log of the whole training, earlier attempts included."""
+    newest = Checkpoints(job.folder / "checkpoints").newest()
+    step, log = checkpoint_log(newest) if newest else (0, [])
+    if _is_over(job, plan, step, log):
+        return log
+    from potstill.training.reporter import Reporter, Schedule
+    from potstill.training.trainer import DistillationTrainer, Lesson
+
+    schedule = Schedule(plan.steps, evaluation_steps(plan.steps, job.training.evaluations), job.training.save_minutes)
+    metrics = MetricsFile(job.folder / "metrics.jsonl", job.validation.metric.name if job.validation else "")
+    with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
+        lesson = Lesson(encoded.rows, plan.batches, job.objective)
+        trainer = DistillationTrainer(weights.module, lesson, _judge(job, weights), _arguments(job, plan, weights.module))
+        trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    return list(trainer.state.log_history)
+
+
+def _is_over(job: FineTuning, plan: _Plan, step: int, log: Log) -> bool:
+    evaluations = scored(log)
+    impatient = bool(evaluations) and since_best(evaluations, higher_is_better=_higher_is_better(job)) >= job.training.patience
+    return step >= plan.steps or impatient
+
+
+def _higher_is_better(job: FineTuning) -> bool:
+    return job.validation is None or job.validation.metric.higher_is_better
+
+
+def _judge(job: FineTuning, weights: Weights) -> Judge:
+    from potstill.models.transformers_local import TransformersModel
+    from potstill.training.trainer import Judge
+
+    validation = job.validation
+    model = TransformersModel(weights, name="student")
+
+    def keep() -> None:
+        with replace_folder(job.folder / "best") as part:
+            weights.module.save_pretrained(part)
+            _copy_tokenizer(weights, part)
+
+    return Judge(None if validation is None else lambda: validation.measure(model), keep, _higher_is_better(job), job.training.patience)
+
+
+def _copy_tokenizer(weights: Weights, target: Path) -> None:
+    """The tokenizer's files as they stand beside the untrained weights: saved anew, they might not come out the same."""
+    if weights.folder is None:
+        weights.tokenizer.save_pretrained(target)
+        return
+    for path in weights.folder.iterdir():
+        is_model = path.name in ("config.json", "generation_config.json") or path.suffix in (".safetensors", ".bin", ".gguf")
+        if path.is_file() and not is_model and not path.name.endswith(".index.json"):
+            shutil.copyfile(path, target / path.name)
+
+
+def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
+    import torch
+    from transformers import TrainingArguments
+
+    on_cpu = module.device.type == "cpu"
+    arguments = TrainingArguments(
+        output_dir=str(job.folder / "checkpoints"),
+        num_train_epochs=job.training.epochs,
+        gradient_accumulation_steps=plan.batches.micro_batches_per_step,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=warmup_steps(plan.steps, job.training.warmup_ratio),
+        weight_decay=job.training.weight_decay,
+        max_grad_norm=job.training.max_grad_norm,
+        seed=job.seed,
+        use_cpu=on_cpu,
+        bf16=module.device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        # Reporter decides after each step; what is decided by time must not depend on the arguments of the run.
+        logging_strategy="no",
+        save_strategy="no",
+        eval_strategy="no",
+        logging_nan_inf_filter=False,
+        use_cache=bool(module.config.use_cache),
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        log_level="error",
+        report_to=[],
+    )
+    # One process uses one accelerator: replicas of DataParallel would call another forward pass than ours.
+    assert arguments.device is not None
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _summary(job: FineTuning, encoded: EncodedRows, plan: _Plan, log: Log) -> TrainingSummary:
+    counts = [entry for entry in log if "trained_tokens" in entry][-1]
+    chosen = best(scored(log), higher_is_better=_higher_is_better(job)) if scored(log) else None
+    return TrainingSummary(
+        objective=job.objective.name,
+        rows=len(encoded.rows),
+        rows_too_long=encoded.too_long,
+        rows_without_answer=encoded.without_answer,
+        parameters=plan.parameters,
+        steps=int(counts["step"]),
+        epochs=float(counts["epoch"]),
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        trained_tokens=int(counts["trained_tokens"]),
+        tokens_per_s=counts["tokens"] / max(counts["seconds"], 1e-9),
+        seconds=counts["seconds"],
+        best_step=chosen.step if chosen else int(counts["step"]),
+        metric=job.validation.metric.name if job.validation else None,
+        best_metric=chosen.value if chosen else None,
+    )

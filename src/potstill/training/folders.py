@@ -1,0 +1,94 @@
+"""Folders of weights that are either whole or not there, and checkpoints made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from potstill.errors import StoreError
+from potstill.store.atomic import store_error, sync_folder
+
+_KEEP = 2
+_LOW_DISK_BYTES = 2**20
+
+
+@contextlib.contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `folder` when the block ends well, and vanishes when it does not.
+
+    A kill between the two renames leaves no `folder` for a moment, and never half of one. Raises StoreError where it
+    cannot be written.
+    """
+    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    try:
+        with writing(folder):
+            for leftover in (part, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+            _sync_files(part)
+            if folder.exists():
+                os.rename(folder, old)
+            os.rename(part, folder)
+            sync_folder(folder.parent)
+    finally:
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns failures of writing weights below `path` into StoreErrors; weight formats hide a full disk in errors of their own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        raise store_error(path, error) from error
+    except (SafetensorError, RuntimeError) as error:
+        if shutil.disk_usage(path.parent).free < _LOW_DISK_BYTES or "No space left" in str(error):
+            raise StoreError(f"{path}: the disk is full; free some space and run the same command again: what was done is kept") from error
+        raise
+
+
+class Checkpoints:
+    """`checkpoint-<step>` folders, at most two; each is written beside and renamed, so that all that stand are whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.part = folder / ".part"
+
+    def newest(self) -> Path | None:
+        """The furthest checkpoint; what a kill left half-written is removed."""
+        shutil.rmtree(self.part, ignore_errors=True)
+        standing = self._standing()
+        return standing[-1] if standing else None
+
+    @contextlib.contextmanager
+    def saving(self, step: int) -> Iterator[Path]:
+        """A folder in which `checkpoint-<step>` is to be written; it is moved to its place when the block ends well."""
+        target = self.folder / f"checkpoint-{step}"
+        with writing(target):
+            shutil.rmtree(self.part, ignore_errors=True)
+            self.part.mkdir(parents=True)
+            yield self.part
+            _sync_files(self.part / target.name)
+            shutil.rmtree(target, ignore_errors=True)
+            os.rename(self.part / target.name, target)
+            self.part.rmdir()
+            sync_folder(self.folder)
+        for old in self._standing()[:-_KEEP]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _standing(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def _sync_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())

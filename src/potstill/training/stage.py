@@ -1,0 +1,201 @@
+"""Stage 2 of a run: the student is made, then trained on what the teacher accepted answers to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.data.labels import load_labels
+from potstill.data.ondisk import Dataset
+from potstill.data.splits import open_split
+from potstill.models.load import weights_of
+from potstill.models.locate import is_local, locate
+from potstill.records import Example, Message, Sampling
+from potstill.spec.sections import WeightsSpec
+from potstill.store.atomic import read_json, write_json
+from potstill.store.events import StageName
+from potstill.store.run import Run
+from potstill.tasks import build_task
+from potstill.tasks.base import Task
+from potstill.tasks.metrics import build_metric
+from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
+
+if TYPE_CHECKING:
+    from potstill.models.weights import Weights
+    from potstill.training.fine_tune import TrainingSummary
+    from potstill.training.student import Student
+    from potstill.training.validation import Validation
+
+NAME: StageName = "train"
+DISCARD = ("checkpoints", "best", "baseline", "metrics.jsonl", "vocabulary.npy", "student.json", "summary.json")
+
+VERSION = 1
+_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "generation/accepted.jsonl", "generation/validation.jsonl")
+
+
+def inputs(run: Run) -> dict[str, object]:
+    """What the student depends on: its section and those of training, the rows, the teacher's answers, and the teacher's weights."""
+    spec = run.spec
+    sections = spec.model_dump(mode="json", include={"student", "task", "targets", "training", "seed"})
+    # How often checkpoints are saved changes nothing that is learnt.
+    sections["training"].pop("save_minutes")
+    files = run.stage("data").outputs() | run.stage("generate").outputs()
+    return {
+        **sections,
+        "version": VERSION,
+        "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
+        "weights": [_stamp(name) for name in (spec.teacher.model, spec.student.model) if name is not None],
+        "files": {path: digest for path, digest in files.items() if path in _READ},
+    }
+
+
+def work(run: Run, resumed: bool) -> str:
+    """Make the student, train it, write down what came out. Goes on where an earlier attempt on the same inputs was cut."""
+    summary_path = run.path("training", "summary.json")
+    if resumed and summary_path.exists():
+        return _line(read_json(summary_path))
+    name = _objective_name(run)
+    summary, student = _train(run, name)
+    described = {
+        **summary.to_json(),
+        "parameters_before": student.origin_parameters,
+        "layers": student.layers,
+        "vocabulary": None if student.kept_ids is None else len(student.kept_ids),
+    }
+    write_json(summary_path, described)
+    # They exist to be gone on from, are several times as large as the student, and nothing is left to go on from.
+    shutil.rmtree(run.path("training", "checkpoints"), ignore_errors=True)
+    return _line(described)
+
+
+def outputs(run: Run) -> list[Path]:
+    """The student before and after, the figures, and the summary."""
+    folder = run.path("training")
+    weights = [path for name in ("baseline", "best") for path in sorted((folder / name).rglob("*")) if path.is_file()]
+    return [*weights, folder / "metrics.jsonl", folder / "summary.json"]
+
+
+def _objective_name(run: Run) -> ObjectiveName:
+    spec = run.spec
+
+    def same_tokens() -> bool:
+        if spec.student.model is None:
+            return True
+        return _vocabulary(spec.student) == _vocabulary(weights_of(spec.teacher))
+
+    return choose_objective(spec, teacher_is_local=is_local(spec.teacher), same_tokens=same_tokens)
+
+
+def _vocabulary(weights: WeightsSpec) -> dict[str, int]:
+    from transformers import AutoTokenizer
+
+    path = locate(weights)
+    where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=weights.trust_remote_code, local_files_only=True, **settings)
+    found: dict[str, int] = tokenizer.get_vocab()
+    return found
+
+
+def _train(run: Run, name: ObjectiveName) -> tuple[TrainingSummary, Student]:
+    from potstill.models.weights import load_weights
+    from potstill.training.fine_tune import FineTuning, fine_tune
+    from potstill.training.targets.live_teacher import LiveTeacher
+
+    spec, folder = run.spec, run.path("training")
+    task = build_task(spec.task, load_labels(run))
+    accepted = Dataset(run.path("generation", "accepted.jsonl"))
+    teacher = load_weights(weights_of(spec.teacher)) if name == "logits" else None
+    student = _student(run, task, accepted, teacher)
+    targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids) if teacher is not None else None
+    job = FineTuning(
+        student=spec.student.model_copy(update={"model": str(student.folder), "chat_template": None, "revision": None, "carve": None}),
+        rows=accepted,
+        folder=folder,
+        objective=OBJECTIVES[name](Ingredients(targets, spec.targets.temperature)),
+        validation=_validation(run, task),
+        training=spec.training,
+        positions=spec.targets.positions,
+        carved=spec.student.carve is not None,
+        seed=spec.seed,
+        events=run.events,
+    )
+    return fine_tune(job), student
+
+
+def _student(run: Run, task: Task, accepted: Sequence[Example], teacher: Weights | None) -> Student:
+    """The untrained student: made now, or by an earlier attempt."""
+    from potstill.models.weights import load_weights
+    from potstill.training.student import build_student, read_student, write_student
+
+    folder = run.path("training")
+    if (folder / "student.json").exists():
+        return read_student(folder)
+    spec = run.spec
+    origin_spec = _origin(run)
+    origin = teacher if teacher is not None and origin_spec == weights_of(spec.teacher) else load_weights(origin_spec)
+
+    def token_use(tokenizer: Any) -> Iterator[list[int]]:
+        from potstill.training.rows import vocabulary_use
+
+        return vocabulary_use(tokenizer, _prompts(task, open_split(run, "train", "training")), accepted)
+
+    student = build_student(origin, spec.student.carve, token_use, folder / "baseline")
+    write_student(student, folder)
+    share = student.parameters / student.origin_parameters
+    run.events.info(f"the student has {student.parameters:,} weights, {share:.0%} of {student.origin_parameters:,}")
+    return student
+
+
+def _origin(run: Run) -> WeightsSpec:
+    student, teacher = run.spec.student, weights_of(run.spec.teacher)
+    if student.model is not None:
+        return student
+    return teacher.model_copy(update={"chat_template": student.chat_template or teacher.chat_template})
+
+
+def _prompts(task: Task, rows: Iterable[Example]) -> Iterator[tuple[Message, ...]]:
+    """What is asked in the training rows, alone and with each gold answer."""
+    for row in rows:
+        for asked in task.expand(row):
+            messages = task.render(asked)
+            if messages is not None:
+                yield messages
+                yield from ((*messages, Message("assistant", answer)) for answer in asked.reference)
+
+
+def _validation(run: Run, task: Task) -> Validation | None:
+    from potstill.training.validation import Validation, pick_questions
+
+    spec = run.spec
+    answered = run.path("generation", "validation.jsonl")
+    questions = pick_questions(
+        task,
+        open_split(run, "validation", "training"),
+        Dataset(answered) if answered.exists() else (),
+        limit=spec.training.validation_rows,
+        seed=spec.seed,
+    )
+    if not questions:
+        run.events.warn("no validation row has an answer to compare with: the last weights are taken as the best")
+        return None
+    metric = build_metric(task.metrics[0], load_labels(run))
+    return Validation(questions, task.parse, metric, Sampling(max_new_tokens=spec.task.max_new_tokens or task.max_new_tokens))
+
+
+def _line(summary: dict[str, Any]) -> str:
+    best = "" if summary["metric"] is None else f", best {summary['metric']} {summary['best_metric']:.3f} after step {summary['best_step']}"
+    return (
+        f"{summary['parameters'] / 1e6:,.1f} M weights trained by {summary['objective']} on {summary['rows']:,} rows: "
+        f"{summary['steps']:,} steps, {summary['tokens_per_s']:,.0f} tokens/s{best}"
+    )
+
+
+def _stamp(model: str) -> object:
+    """Names, sizes and times of a local model's files: weights that were trained anew in the same place are other weights."""
+    path = Path(model)
+    if not path.is_absolute() or not path.exists():
+        return None
+    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]

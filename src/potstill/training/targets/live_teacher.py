@@ -1,0 +1,53 @@
+"""The distribution of a teacher in memory that reads the same tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from potstill.training.batches import Batch
+from potstill.training.chunks import ChunkTarget
+from potstill.training.head import head_of, trained_hidden
+
+
+class LiveTeacher:
+    """A teacher's logits (n, V) of the student's V tokens, at the student's positions.
+
+    `teacher_ids[i]` is the teacher's id of the student's token i (None: the same ids, and one model's table may end earlier
+    than the other's: padding of vocabularies). Tokens that the student lacks get no column: the loss's softmax renormalises over
+    what the student can say; tokens that the teacher lacks get −∞. The teacher runs without gradients, without a cache of
+    keys and values, and its head sees the trained positions alone.
+    """
+
+    def __init__(self, module: Any, vocabulary: int, teacher_ids: NDArray[np.int64] | None = None) -> None:
+        self._module = module.eval().requires_grad_(False)
+        head = head_of(module)
+        known, device = head.weight_VD.shape[0], head.weight_VD.device
+        self._vocabulary = vocabulary
+        self._ids_V: Tensor | None = None
+        if teacher_ids is not None:
+            assert len(teacher_ids) == vocabulary
+            self._ids_V = torch.from_numpy(np.asarray(teacher_ids, dtype=np.int64)).to(device)
+            head = head.rows(self._ids_V)
+        elif vocabulary < known:
+            head = head.rows(torch.arange(vocabulary, device=device))
+        self._head = head
+
+    def at(self, batch: Batch) -> ChunkTarget:
+        """Run the teacher's backbone on the batch; its head follows chunk by chunk."""
+        if self._ids_V is not None:
+            batch = replace(batch, input_ids_BT=self._ids_V[batch.input_ids_BT])
+        with torch.no_grad():
+            hidden_ND = trained_hidden(self._module, batch)
+
+        def logits(part: slice) -> Tensor:
+            with torch.no_grad():
+                known_nV = self._head.logits(hidden_ND[part])
+                return nn.functional.pad(known_nV, (0, self._vocabulary - known_nV.shape[1]), value=-torch.inf)
+
+        return logits

@@ -1,0 +1,112 @@
+"""The one trainer: transformers' loop, with our batches, loss, checkpoints and choice of the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
+
+from potstill.training.batches import Batch, LengthBatches, TokenRows, collate
+from potstill.training.chunks import chunked_loss
+from potstill.training.folders import Checkpoints
+from potstill.training.head import head_of, trained_hidden
+from potstill.training.history import scored, since_best
+from potstill.training.objectives.base import Objective
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures the student on validation questions (`measure`), and keeps its weights (`keep`) where it is better than ever.
+
+    `patience` is how many evaluations may pass without a better one. Without questions (None) the last weights are kept.
+    """
+
+    measure: Callable[[], float] | None
+    keep: Callable[[], None]
+    higher_is_better: bool
+    patience: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt from: the rows, the order of their batches, and the objective."""
+
+    rows: TokenRows
+    batches: LengthBatches
+    objective: Objective
+
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]
+    """transformers.Trainer with Potstill's data order, objective, whole-or-nothing checkpoints and best by task metric."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, module: Any, lesson: Lesson, judge: Judge, args: TrainingArguments) -> None:
+        super().__init__(model=module, args=args, train_dataset=lesson.rows)
+        # It would print every figure to stdout, which belongs to the command.
+        self.remove_callback(PrinterCallback)
+        self._lesson, self._judge = lesson, judge
+        self._head = head_of(module)
+        self._checkpoints = Checkpoints(Path(args.output_dir))
+        self.tokens = self.trained_tokens = 0
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of like length, in the order of seed and epoch."""
+        pad_id = int(self.model.config.pad_token_id or 0)
+        loader: DataLoader[Any] = DataLoader(
+            self.train_dataset, batch_sampler=self._lesson.batches, collate_fn=lambda rows: collate(rows, pad_id)
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> tuple[list[Batch], Tensor]:
+        """A step's micro-batches, and its trained tokens over all of them and all processes: what the loss is divided by."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        counts = torch.tensor([[sum(len(batch.labels_N) for batch in batches), sum(batch.tokens for batch in batches)]], device=device)
+        trained_tokens, tokens = self.accelerator.gather(counts).sum(dim=0)
+        self.trained_tokens += int(trained_tokens)
+        self.tokens += int(tokens)
+        return batches, trained_tokens
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """The objective's sum over this micro-batch's trained positions, divided by the trained tokens of the whole step."""
+        assert not return_outputs
+        assert num_items_in_batch is not None
+        objective = self._lesson.objective
+        with self.accelerator.autocast():
+            hidden_ND = trained_hidden(model, inputs)
+            total = chunked_loss(hidden_ND, self._head, objective.targets.at(inputs), objective.loss)
+        # Processes' gradients are averaged after this, but the divisor counts the tokens of all processes.
+        result: Tensor = total * self.accelerator.num_processes / num_items_in_batch
+        return result
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Ask the judge; keep the weights where they are the best so far; stop where that was too long ago."""
+        behind = 0
+        if self._judge.measure is not None:
+            self.model.eval()
+            self.log({"validation": self._judge.measure()})
+            behind = since_best(scored(self.state.log_history), higher_is_better=self._judge.higher_is_better)
+        if behind == 0:
+            self._judge.keep()
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, {})
+        self.control.should_training_stop |= behind >= self._judge.patience
+        return {}
+
+    def floating_point_ops(self, _inputs: Batch) -> int:
+        """Not counted: the count costs time in every step, and nobody reads it."""
+        return 0
+
+    def _get_output_dir(self, *_: Any, **__: Any) -> str:
+        return str(self._checkpoints.part)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with self._checkpoints.saving(self.state.global_step):
+            super()._save_checkpoint(model, trial)

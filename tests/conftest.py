@@ -1,0 +1,28 @@
+"""What all tests share: an own home and cache folder, no model hub, and one tiny teacher."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tiny import tiny_llama
+
+# Before anybody imports huggingface_hub, which reads it once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a user has set or cached reaches a test, and nothing that a test caches reaches the user."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("POTSTILL_CACHE", str(home / "cache"))
+    monkeypatch.delenv("POTSTILL_CATALOGUE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random four-layer Llama; tests only read it."""
+    return tiny_llama(tmp_path_factory.mktemp("tiny-teacher"))

@@ -1,0 +1,94 @@
+"""`potstill init`: the spec that it writes loads, says what was answered, and destroys nothing."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from potstill.cli.init import Answers, init, interview, sample_rows, spec_text
+from potstill.cli.main import app
+from potstill.errors import StoreError, UsageError
+from potstill.spec import RunSpec, load_spec
+
+
+def uncommented(text: str) -> str:
+    return "\n".join(re.sub(r"^( *)# (?=\w+:( |$))", r"\1", line) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("task", ["nli", "conversation", "qa", "math", "summarization", "translation"])
+def test_a_written_spec_loads_and_says_what_was_answered(tmp_path: Path, task: str) -> None:
+    answers = Answers("mine", task=task, train="rows.csv", validation="", test="", teacher="org/large", student="org/small")
+    (tmp_path / "potstill.yaml").write_text(spec_text(answers.sections()))
+    spec = load_spec(tmp_path / "potstill.yaml")
+    assert (spec.name, spec.task.type, spec.teacher.model, spec.student.model) == ("mine", task, "org/large", "org/small")
+    assert spec.data.train == tmp_path / "rows.csv"
+    assert spec.data.validation is None
+
+
+def test_uncommenting_every_default_changes_nothing(tmp_path: Path) -> None:
+    text = spec_text(Answers("mine").sections())
+    (tmp_path / "as-written.yaml").write_text(text)
+    (tmp_path / "uncommented.yaml").write_text(uncommented(text))
+    assert uncommented(text) != text
+    assert load_spec(tmp_path / "uncommented.yaml") == load_spec(tmp_path / "as-written.yaml")
+
+
+def test_every_key_of_the_spec_stands_in_it_with_a_line_of_explanation() -> None:
+    lines = spec_text(Answers("mine").sections()).splitlines()
+    for section in (field.annotation for field in RunSpec.model_fields.values()):
+        for name in getattr(section, "model_fields", {}):
+            assert any(re.match(rf"  (# )?{name}: .*  # \S", line) for line in lines), name
+
+
+def test_yes_asks_nothing_and_names_the_run_after_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "support intents!"
+    result = CliRunner().invoke(app, ["init", str(folder), "--yes"])
+    assert result.exit_code == 0, result.output
+    assert load_spec(folder / "potstill.yaml").name == "support-intents"
+
+
+def test_without_a_terminal_the_interview_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--yes"):
+        init(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_of_the_interview_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = iter(["cooking", "qa", "rows.jsonl", "", "held-out.jsonl", "org/large", "org/small"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.prompt", lambda text, default="", show_default=True: next(replies) or default)
+    found = interview(Answers("mine"))
+    assert (found.task, found.train, found.validation, found.test) == ("qa", "rows.jsonl", "", "held-out.jsonl")
+
+
+@pytest.mark.parametrize("there", ["potstill.yaml", "test.jsonl"])
+def test_nothing_that_is_there_is_overwritten(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("precious")
+    with pytest.raises(UsageError, match=there):
+        init(tmp_path, yes=True, sample=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "precious"}
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="is a file, not a folder"):
+        init(tmp_path / "file" / "below", yes=True)
+
+
+def test_the_sample_has_every_label_in_every_split_and_no_prompt_twice() -> None:
+    splits = {split: list(sample_rows(split)) for split in ("train", "validation", "test")}
+    labels = {split: {row["reference"] for row in rows} for split, rows in splits.items()}
+    assert labels["train"] == labels["validation"] == labels["test"]
+    assert len(labels["train"]) == 6
+    prompts = [row["messages"][-1]["content"] for rows in splits.values() for row in rows]
+    assert len(prompts) == len(set(prompts)) == 60
+
+
+def test_the_sample_is_written_and_its_spec_needs_no_key(tmp_path: Path) -> None:
+    init(tmp_path, sample=True)
+    spec = load_spec(tmp_path / "potstill.yaml")
+    assert spec.teacher.model == "smollm2-135m-instruct"
+    assert spec.student.carve is not None
+    assert json.loads(spec.data.train.read_text().splitlines()[0])["reference"]

@@ -1,0 +1,282 @@
+import json
+import shutil
+
+import pytest
+
+from potstill.data.splits import open_split
+from potstill.errors import DataError, ModelError
+from potstill.evaluation import stage
+from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.predict import build_questions
+from potstill.evaluation.score import evaluate_model
+from potstill.models.echo import EchoModel
+from potstill.records import Completion, Example, Message
+from potstill.report.gather import gather_report
+from potstill.report.table import comparison_table, headline
+from potstill.spec import TaskSpec, spec_from_dict
+from potstill.store.atomic import read_json, read_jsonl, write_json, write_jsonl
+from potstill.store.events import Noticed, Progressed
+from potstill.store.ledger import Ledger
+from potstill.store.run import open_run
+from potstill.tasks import build_task
+from potstill.tasks.metrics import build_metric
+from tiny import tiny_llama
+
+QUESTIONS = ["What is the capital of France?", "Summarise the text below", "0 1 2 3", "the dog does not mind", "sorted list of names"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of a baseline and a student, different ones."""
+    folder = tmp_path_factory.mktemp("models")
+    return {"baseline": tiny_llama(folder / "baseline", layers=2, seed=1), "best": tiny_llama(folder / "best", layers=2, seed=2)}
+
+
+def rows(references=True, groups=(None,)):
+    return [
+        Example(str(index), (Message("user", text),), reference=(text,) if references else (), group=groups[index % len(groups)])
+        for index, text in enumerate(QUESTIONS)
+    ]
+
+
+def make_run(folder, models, test=None, teacher="echo", listeners=(), **evaluation):
+    """A run whose earlier stages are done."""
+    raw = {
+        "name": "tiny",
+        "task": {"type": "summarization", "max_new_tokens": 6},
+        "data": {"train": "train.jsonl"},
+        "teacher": {"model": teacher},
+        "student": {"model": str(models["best"])},
+        "evaluation": {"resamples": 200, "latency_rows": 2, **evaluation},
+        "seed": 3,
+    }
+    run = open_run(spec_from_dict(raw, folder), folder, tuple(listeners))
+    write_jsonl(folder / "data" / "test.jsonl", (example.to_json() for example in (rows() if test is None else test)))
+    for name, source in models.items():
+        shutil.copytree(source, folder / "training" / name)
+    write_json(folder / "data" / "manifest.json", {"rows": {"test": 5}, "sources": {"train": {"path": "/home/somebody/train.jsonl"}}})
+    write_json(folder / "generation" / "usage.json", {"rows": {}})
+    write_json(folder / "training" / "summary.json", {"steps": 2, "seconds": 1.0})
+    run.stage("data").finish({}, [folder / "data" / "test.jsonl", folder / "data" / "manifest.json"])
+    run.stage("train").finish({}, [folder / "training" / name / "model.safetensors" for name in models])
+    return run
+
+
+def scores_of(run):
+    return read_json(run.path("evaluation", "scores.json"))
+
+
+def without_timings(scores):
+    return {key: value for key, value in scores.items() if key != "timings"}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, models):
+    """A run with the echo as its teacher, evaluated; and the events of it."""
+    events = []
+    run = make_run(tmp_path_factory.mktemp("run"), models, listeners=[events.append])
+    return run, stage.work(run, resumed=False), events
+
+
+def test_every_system_is_scored_on_every_question_with_interval(evaluated):
+    run, _, _ = evaluated
+    scores = scores_of(run)
+    assert list(scores["systems"]) == ["teacher", "baseline", "student"]
+    assert (scores["rows"], scores["questions"], scores["groups"], scores["settings"]["unit"]) == (5, 5, 5, "row")
+    for system in scores["systems"].values():
+        assert set(system["scores"]) == set(build_task(TaskSpec(type="summarization")).metrics)
+        for score in system["scores"].values():
+            assert score["n"] == 5
+            assert score["interval"]["low"] <= score["value"] <= score["interval"]["high"]
+
+
+def test_an_echo_of_the_reference_scores_all_and_the_student_keeps_its_share_of_that(evaluated):
+    run, summary, _ = evaluated
+    scores = scores_of(run)
+    teacher, student = (scores["systems"][system]["scores"]["rouge_l"]["value"] for system in ("teacher", "student"))
+    assert teacher == 1.0
+    assert scores["comparisons"]["rouge_l"]["student"]["retention"]["value"] == pytest.approx(student)
+    assert "teacher 1.000" in summary
+
+
+def test_agreement_is_with_the_teachers_answers(evaluated):
+    run, _, _ = evaluated
+    agreement = scores_of(run)["agreement"]
+    assert set(agreement["scores"]) == {"baseline", "student"}
+    assert agreement["metric"] == "rouge_l"
+
+
+def test_predictions_stand_line_by_line_beside_their_questions(evaluated):
+    run, _, _ = evaluated
+    asked = list(read_jsonl(run.path("evaluation", "questions.jsonl")))
+    assert [question["messages"][-1]["content"] for question in asked] == QUESTIONS
+    for system in ("teacher", "baseline", "student"):
+        predictions = list(read_jsonl(run.path("evaluation", "predictions", f"{system}.jsonl")))
+        assert [p["id"] for p in predictions] == [question["id"] for question in asked]
+        assert set(predictions[0]) == {"id", "group", "text", "answer", "references", "finish_reason"}
+
+
+def test_local_systems_are_measured_in_processes_of_their_own(evaluated):
+    run, _, _ = evaluated
+    scores = scores_of(run)
+    assert scores["timings"]["teacher"]["where"] == "in this process"
+    assert scores["timings"]["student"]["where"] == "in a process of its own"
+    assert scores["timings"]["student"]["n"] == 2
+    assert scores["sizes"]["student"]["parameters"] > 0
+    assert scores["sizes"]["teacher"] == {"parameters": None, "weights_bytes": None, "disk_bytes": None}
+
+
+def test_all_outputs_are_there_and_progress_was_shown(evaluated):
+    run, _, events = evaluated
+    assert all(path.exists() for path in stage.outputs(run))
+    shown = {event.task for event in events if isinstance(event, Progressed)}
+    assert shown == {f"{system} {what}" for system in ("teacher", "baseline", "student") for what in ("answers", "latency")}
+
+
+def test_a_second_evaluation_asks_nothing_again_and_gives_the_same_figures(evaluated):
+    run, _, _ = evaluated
+    before = without_timings(scores_of(run))
+    stage.work(run, resumed=True)
+    with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
+        assert ledger.usage().calls == 15
+    assert without_timings(scores_of(run)) == before
+
+
+def test_an_equal_run_elsewhere_gives_the_same_figures(evaluated, tmp_path, models):
+    run, _, _ = evaluated
+    fresh = make_run(tmp_path, models, systems=["student"])
+    stage.work(fresh, resumed=False)
+    assert scores_of(fresh)["systems"]["student"] == scores_of(run)["systems"]["student"]
+    assert scores_of(fresh)["sizes"]["student"] == scores_of(run)["sizes"]["student"]
+
+
+def test_the_report_reads_what_the_evaluation_wrote(evaluated):
+    run, _, _ = evaluated
+    report = gather_report(run)
+    assert report["evaluation"] == without_timings(scores_of(run))
+    assert len(comparison_table(report).columns) == 5
+    assert "ROUGE-L" in headline(report)
+    assert "/home/somebody" not in json.dumps(report)
+    assert "seconds" not in report["training"]
+
+
+def test_a_local_teacher_is_measured_alone_too(tmp_path, models, tiny_teacher):
+    run = make_run(tmp_path, models, teacher=str(tiny_teacher), systems=["teacher"])
+    stage.work(run, resumed=False)
+    scores = scores_of(run)
+    assert scores["timings"]["teacher"]["where"] == "in a process of its own"
+    assert scores["comparisons"]["rouge_l"] == {}
+    assert scores["agreement"] is None
+
+
+def test_without_references_only_agreement_is_scored_and_said(tmp_path, models):
+    events = []
+    run = make_run(tmp_path, models, test=rows(references=False), listeners=[events.append], systems=["teacher", "student"])
+    summary = stage.work(run, resumed=False)
+    scores = scores_of(run)
+    assert scores["primary"] is None
+    assert scores["systems"]["student"]["scores"] == {}
+    assert scores["agreement"]["scores"]["student"]["n"] == 5
+    assert any("only agreement with the teacher" in event.text for event in events if isinstance(event, Noticed))
+    assert summary.startswith("5 questions: agreement with the teacher")
+    assert "agreement with its teacher" in headline(gather_report(run))
+
+
+def test_a_metric_that_is_asked_for_needs_references(tmp_path, models):
+    run = make_run(tmp_path, models, test=rows(references=False), metrics=["rouge_1"])
+    with pytest.raises(DataError, match=r"rouge_1.*none of the 5 test questions has one; add references"):
+        stage.work(run, resumed=False)
+
+
+def test_neither_references_nor_a_teacher_is_an_error(tmp_path, models):
+    run = make_run(tmp_path, models, test=rows(references=False), systems=["student"])
+    with pytest.raises(DataError, match="reference"):
+        stage.work(run, resumed=False)
+
+
+def test_rows_with_a_reference_are_scored_and_the_others_are_told(tmp_path, models):
+    events = []
+    test = [*rows()[:3], *rows(references=False)[3:]]
+    run = make_run(tmp_path, models, test=test, listeners=[events.append], systems=["teacher"])
+    stage.work(run, resumed=False)
+    assert scores_of(run)["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 3
+    assert any("2 of 5 test questions carry no `reference`" in event.text for event in events if isinstance(event, Noticed))
+
+
+def test_no_rows_are_an_error(tmp_path, models):
+    run = make_run(tmp_path, models, test=[])
+    with pytest.raises(DataError, match="no rows to evaluate"):
+        stage.work(run, resumed=False)
+
+
+def test_groups_are_what_is_resampled(tmp_path, models):
+    run = make_run(tmp_path, models, test=rows(groups=("a", "b")), systems=["teacher"])
+    stage.work(run, resumed=False)
+    assert scores_of(run)["groups"] == 2
+    assert scores_of(run)["settings"]["unit"] == "group"
+
+
+def test_inputs_change_with_weights_rows_and_settings_but_not_with_keys(tmp_path, models):
+    run = make_run(tmp_path, models)
+    before = stage.inputs(run)
+    keyed = spec_from_dict(run.spec.model_dump(mode="json") | {"teacher": {"model": "echo", "timeout_s": 5.0, "max_attempts": 2}}, tmp_path)
+    assert stage.inputs(open_run(keyed, tmp_path)) == before
+    (tmp_path / "training" / "best" / "model.safetensors").write_bytes(b"other")
+    run.stage("train").finish({}, [tmp_path / "training" / "best" / "model.safetensors"])
+    assert stage.inputs(run) != before
+
+
+SPEC = TaskSpec(type="summarization", max_new_tokens=20)
+
+
+def test_a_model_is_evaluated_without_a_run(tmp_path):
+    task = build_task(SPEC)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        found = evaluate_model(EchoModel(), task, rows(), [build_metric("rouge_l")], ledger=ledger, settings=Bootstrap(resamples=100))
+    assert found.scores["rouge_l"].value == 1.0
+    assert (found.questions, found.unparsable, found.failed, found.truncated) == (5, 0, 0, 0)
+
+
+class Flaky(EchoModel):
+    """Fails on some questions, says nothing to others."""
+
+    def __init__(self, failing=(), silent=()):
+        super().__init__(lambda request: "" if request.messages[-1].content in silent else request.messages[-1].content)
+        self._failing = failing
+
+    async def complete(self, requests):
+        answers = await super().complete(requests)
+        failed = Completion("", "error", error="busy")
+        return [failed if r.messages[-1].content in self._failing else a for r, a in zip(requests, answers, strict=True)]
+
+
+def evaluate_flaky(tmp_path, **kinds):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        return evaluate_model(Flaky(**kinds), build_task(SPEC), rows(), [build_metric("rouge_l")], ledger=ledger, settings=Bootstrap(100))
+
+
+def test_unparsable_answers_are_wrong_and_failed_calls_are_not_scored(tmp_path):
+    found = evaluate_flaky(tmp_path, failing=QUESTIONS[:1], silent=QUESTIONS[1:2])
+    assert (found.scores["rouge_l"].n, found.scores["rouge_l"].value) == (4, 3 / 4)
+    assert (found.unparsable, found.failed) == (1, 1)
+
+
+def test_a_model_whose_every_call_fails_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="all 5 calls failed; the first: busy"):
+        evaluate_flaky(tmp_path, failing=QUESTIONS)
+
+
+def test_turns_of_a_conversation_are_questions_of_one_group():
+    turns = ("user", "assistant") * 3
+    row = Example("7", tuple(Message(role, f"{role} {index}") for index, role in enumerate(turns)))
+    questions = build_questions(build_task(TaskSpec(type="conversation")), [row])
+    assert len(questions) == 3
+    assert {question.group for question in questions} == {"7"}
+    assert [question.messages[-1].role for question in questions] == ["user"] * 3
+
+
+def test_the_evaluation_opens_the_seal_and_nobody_else(tmp_path, models):
+    run = make_run(tmp_path, models)
+    assert len(open_split(run, "test", "evaluation")) == 5
+    with pytest.raises(DataError, match="sealed"):
+        open_split(run, "test", "report")

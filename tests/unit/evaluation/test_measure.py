@@ -1,0 +1,179 @@
+import asyncio
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from potstill.errors import DataError, ModelError, StoreError
+from potstill.evaluation.latency import measure_inference_time, summarise, time_answers
+from potstill.evaluation.measure import MeasureRequest, measure_alone
+from potstill.evaluation.memory import disk_bytes, process_memory, profile_memory, reset_peak
+from potstill.models.echo import EchoModel
+from potstill.records import Completion, Example, Message, Request, Sampling
+from potstill.spec import WeightsSpec
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's memory")
+
+
+def request(text="What is the capital of France?", limit=4):
+    return Request((Message("user", text),), Sampling(max_new_tokens=limit))
+
+
+def row(*turns):
+    return Example("1", tuple(Message(role, text) for role, text in turns))
+
+
+class CountingEcho(EchoModel):
+    """Remembers what it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    async def complete(self, requests):
+        self.asked += requests
+        return await super().complete(requests)
+
+
+class Failing(EchoModel):
+    """Every call fails by itself."""
+
+    async def complete(self, requests):
+        return [Completion("", "error", error="busy") for _ in requests]
+
+
+def test_percentiles_mean_and_rate_are_those_of_their_definitions():
+    seconds = [0.4, 0.1, 0.2, 0.3]
+    timing = summarise(seconds, tokens=50)
+    assert timing["p50_s"] == pytest.approx(np.median(seconds))
+    assert timing["p95_s"] == pytest.approx(0.385)
+    assert timing["mean_s"] == pytest.approx(0.25)
+    assert timing["tokens_per_s"] == pytest.approx(50.0)
+    assert timing["n"] == 4
+
+
+def test_each_row_is_asked_alone_after_the_warm_up():
+    model = CountingEcho()
+    timing = measure_inference_time(model, [row(("user", "a b")), row(("user", "c"))], warm_up=2)
+    assert [r.messages[-1].content for r in model.asked] == ["a b", "a b", "a b", "c"]
+    assert timing["n"] == 2
+    assert timing["tokens_per_s"] > 0
+
+
+def test_without_a_task_turns_after_the_last_question_are_not_asked():
+    model = CountingEcho()
+    measure_inference_time(model, [row(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))], warm_up=0)
+    assert [m.content for m in model.asked[0].messages] == ["a", "b", "c"]
+
+
+def test_every_answer_is_told_so_that_progress_can_be_shown():
+    told = []
+    asyncio.run(time_answers(EchoModel(), [request(), request()], warm_up=1, on_answer=lambda: told.append(1)))
+    assert len(told) == 3
+
+
+def test_nothing_to_time_is_an_error():
+    with pytest.raises(DataError, match="at least one"):
+        measure_inference_time(EchoModel(), [])
+    with pytest.raises(DataError, match="no user turn"):
+        measure_inference_time(EchoModel(), [row(("system", "a"))])
+
+
+def test_a_failed_call_is_not_timed_as_a_fast_one():
+    with pytest.raises(ModelError, match="busy"):
+        measure_inference_time(Failing(), [row(("user", "a"))])
+
+
+def test_a_request_survives_the_way_into_the_process():
+    asked = MeasureRequest(WeightsSpec(model="x"), (Request((Message("user", "ü"),), Sampling(3, stop=("\n",))),), threads=2)
+    assert MeasureRequest.from_json(json.loads(json.dumps(asked.to_json()))) == asked
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_teacher):
+    told = []
+    asked = MeasureRequest(WeightsSpec(model=str(tiny_teacher)), (request(), request("Hello"), request("Hi")), threads=1, warm_up=1)
+    return measure_alone(asked, lambda: told.append(1)), told
+
+
+def test_a_process_of_its_own_measures_every_question(measured):
+    found, told = measured
+    assert found["n"] == 3
+    assert len(told) == 4
+    assert found["threads"] == 1
+    assert 0 < found["p50_s"] <= found["p95_s"]
+    assert found["load_s"] > 0
+
+
+def test_parameters_and_bytes_are_those_of_the_weights(measured, tiny_teacher):
+    from transformers import AutoModelForCausalLM
+
+    found, _ = measured
+    module = AutoModelForCausalLM.from_pretrained(tiny_teacher)
+    assert found["parameters"] == sum(p.numel() for p in module.parameters())
+    assert found["weights_bytes"] == 4 * found["parameters"]
+    assert found["disk_bytes"] == sum(path.stat().st_size for path in tiny_teacher.iterdir())
+
+
+@linux
+def test_memory_of_the_process_adds_up(measured):
+    found, _ = measured
+    assert found["peak_bytes"] >= found["anonymous_bytes"] + found["file_bytes"] - 2**20
+    assert found["peak_above_empty_bytes"] == found["peak_bytes"] - found["empty_bytes"]
+
+
+def test_a_model_that_is_not_there_is_told_by_its_name(tmp_path):
+    asked = MeasureRequest(WeightsSpec(model=str(tmp_path / "nowhere")), (request(),), threads=1)
+    with pytest.raises(ModelError, match="nowhere"):
+        measure_alone(asked)
+
+
+def test_a_process_that_crashes_leaves_its_last_words(tmp_path, tiny_teacher):
+    broken = MeasureRequest(WeightsSpec(model=str(tiny_teacher)), (request(limit=0),), threads=-1)
+    with pytest.raises(ModelError, match="could not be measured in a process of its own: RuntimeError"):
+        measure_alone(broken)
+
+
+def test_a_profile_of_a_folder_equals_that_of_the_loaded_model(tiny_teacher, measured):
+    profile = profile_memory(tiny_teacher)
+    assert profile == {key: measured[0][key] for key in ("parameters", "weights_bytes", "disk_bytes")}
+
+
+def test_what_an_endpoint_takes_is_not_measured():
+    assert profile_memory(EchoModel()) == {"parameters": None, "weights_bytes": None, "disk_bytes": None}
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="no weights"):
+        profile_memory(tmp_path)
+    with pytest.raises(StoreError, match="no such"):
+        profile_memory(tmp_path / "nowhere")
+
+
+def test_disk_bytes_counts_files_in_folders_below(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"123")
+    (tmp_path / "y").write_bytes(b"45")
+    assert disk_bytes(tmp_path) == 5
+    assert disk_bytes(tmp_path / "y") == 2
+
+
+@linux
+def test_peak_is_forgotten_on_reset():
+    block = np.ones(2**25)
+    before = process_memory()
+    del block
+    if not reset_peak():
+        pytest.skip("this system forbids resetting the peak")
+    after = process_memory()
+    assert after.peak < before.peak - 2**27
+
+
+@linux
+def test_peak_is_the_processs_own_and_not_inherited():
+    block = np.ones(2**26)
+    code = "from potstill.evaluation.memory import process_memory as m; print(m().peak)"
+    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert child < block.nbytes < process_memory().peak

@@ -1,0 +1,282 @@
+"""The generation stage: what is asked, what is kept, what is left out and why."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slow_teacher import SlowTeacher, conversations, open_run, run_generation
+
+from potstill.errors import ModelError
+from potstill.generation import stage
+from potstill.generation.gates import GATES
+from potstill.generation.plan import Interview, Round, teacher_sampling
+from potstill.models.echo import EchoModel
+from potstill.records import Completion, Example, Message, Request, Sampling
+from potstill.store.atomic import read_json, write_json, write_jsonl
+from potstill.store.events import EventLog, Progressed
+from potstill.store.ledger import Ledger
+from potstill.store.run import Run
+from potstill.tasks import build_task
+
+FILES = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl")
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def summarise(text: str, *, reference: str | None = None, number: int = 0) -> Example:
+    return Example(f"row-{number}", (Message("user", text),), (reference,) if reference else (), tags=("t",))
+
+
+def generate(run: Run, answer: Callable[[Request], str], train: list[Example], validation: list[Example] = (), identity: str = "x") -> str:
+    return stage.generate(run, build_task(run.spec.task, ("yes", "no")), EchoModel(answer, identity=identity), train, validation)
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return open_run(tmp_path, task={"type": "summarization", "instruction": "Be brief."})
+
+
+def test_an_accepted_row_is_what_was_asked_and_the_answer_and_keeps_the_gold(run):
+    generate(run, lambda _: " Short. ", [summarise("A long text.", reference="Gold.")])
+    (row,) = rows_of(run.path("generation", "accepted.jsonl"))
+    assert row == {
+        "id": "row-0",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "A long text."},
+            {"role": "assistant", "content": "Short."},
+        ],
+        "reference": ["Gold."],
+        "tags": ["t"],
+        "trained_turns": [2],
+    }
+
+
+def test_accepted_rows_keep_the_order_of_the_data(run):
+    train = [summarise("word " * (number * 7 % 40 + 1), number=number) for number in range(100)]
+    generate(run, lambda request: request.messages[-1].content[:9], train)
+    assert [row["id"] for row in rows_of(run.path("generation", "accepted.jsonl"))] == [row.id for row in train]
+
+
+def test_a_dropped_answer_is_kept_with_its_reason_and_a_verdict(run):
+    texts = {"a": "Fine.", "b": "I can't help with that.", "c": ""}
+    summary = generate(run, lambda request: texts[request.messages[-1].content], [summarise(t, number=n) for n, t in enumerate("abc")])
+    assert [row["id"] for row in rows_of(run.path("generation", "accepted.jsonl"))] == ["row-0"]
+    refused, emptied = rows_of(run.path("generation", "rejected.jsonl"))
+    assert (refused["id"], refused["gate"], refused["text"]) == ("row-1", "refusal", texts["b"])
+    assert (emptied["id"], emptied["gate"], emptied["text"]) == ("row-2", "empty", "")
+    assert summary == "3 answers: 1 kept, 2 dropped (refusal 1, empty 1), 15 tokens, $0.00"
+    usage = read_json(run.path("generation", "usage.json"))
+    assert (usage["answers"], usage["kept"], usage["dropped"], usage["calls"]) == (3, 1, {"empty": 1, "refusal": 1}, 3)
+
+
+def test_what_the_gates_said_stands_in_the_ledger(run):
+    row = summarise("a")
+    generate(run, lambda _: "Fine.", [row])
+    model = EchoModel(identity="x")
+    with Ledger(run.path("generation", "ledger.sqlite")) as ledger:
+        task = build_task(run.spec.task)
+        transcript = Interview(task, model, ledger, teacher_sampling(run.spec, task), run.spec.gates).transcript(row)
+        assert {said.gate for said in ledger.verdicts(transcript.answers[0].key, row.id)} == set(GATES)
+
+
+def test_the_spec_says_how_answers_are_drawn(tmp_path):
+    run = open_run(tmp_path, task={"type": "qa", "max_new_tokens": 3}, teacher={"model": "echo", "temperature": 0.5, "top_p": 0.9}, seed=5)
+    task = build_task(run.spec.task)
+    assert teacher_sampling(run.spec, task) == Sampling(max_new_tokens=3, temperature=0.5, top_p=0.9, seed=5)
+
+
+def test_gates_that_are_off_drop_nothing(tmp_path):
+    run = open_run(tmp_path, task={"type": "summarization"}, gates={"refusal": False})
+    generate(run, lambda _: "I can't help with that.", [summarise("a")])
+    assert len(rows_of(run.path("generation", "accepted.jsonl"))) == 1
+
+
+def test_where_nothing_is_kept_the_reasons_are_counted_and_the_first_answers_quoted(run):
+    texts = [*["I can't help with that."] * 6, "", ""]
+    answers = {str(number): text for number, text in enumerate(texts)}
+    with pytest.raises(ModelError) as caught:
+        generate(run, lambda request: answers[request.messages[-1].content], [summarise(t, number=int(t)) for t in answers])
+    message = str(caught.value)
+    assert "8 train rows" in message
+    assert "refusal 6, empty 2" in message
+    assert message.count("I can't help with that.") >= 3
+    assert "row row-0" in message
+    assert len(rows_of(run.path("generation", "rejected.jsonl"))) == 8
+
+
+def test_where_every_call_failed_the_advice_is_the_endpoint(run):
+    class Failing(EchoModel):
+        async def complete(self, requests):
+            return [Completion("", "error", error="connection refused") for _ in requests]
+
+    with pytest.raises(ModelError, match=r"see to the endpoint[^$]*connection refused"):
+        stage.generate(run, build_task(run.spec.task), Failing(), [summarise("a")], [])
+
+
+def test_validation_rows_with_references_are_not_asked(run):
+    asked = []
+    validation = [summarise("gold", reference="Gold.", number=1)]
+
+    def answer(request: Request) -> str:
+        asked.append(request.messages[-1].content)
+        return "Fine."
+
+    generate(run, answer, [summarise("a")], validation)
+    assert asked == ["a"]
+    assert rows_of(run.path("generation", "validation.jsonl")) == [validation[0].to_json()]
+
+
+def test_validation_rows_are_all_asked_where_one_lacks_its_reference(run):
+    validation = [summarise("gold", reference="Gold.", number=1), summarise("bare", number=2), summarise("refused", number=3)]
+
+    def answer(request: Request) -> str:
+        return "I can't help with that." if "refused" in request.messages[-1].content else "Fine."
+
+    summary = generate(run, answer, [summarise("a")], validation)
+    rows = rows_of(run.path("generation", "validation.jsonl"))
+    assert [(row["id"], row["messages"][-1]["content"], row["trained_turns"]) for row in rows] == [
+        ("row-1", "Fine.", [2]),
+        ("row-2", "Fine.", [2]),
+    ]
+    assert summary.endswith("; 1 validation rows left out")
+    assert read_json(run.path("generation", "usage.json"))["rows"]["validation"] == {"asked": 3, "accepted": 2}
+
+
+def test_in_a_conversation_the_teacher_sees_its_own_earlier_answers_and_never_the_gold(tmp_path):
+    run = open_run(tmp_path)
+    asked = []
+
+    def answer(request: Request) -> str:
+        asked.append([message.content for message in request.messages])
+        return f"answer {len(request.messages)}"
+
+    generate(run, answer, conversations(3))
+    assert max(asked, key=len) == ["train 20 xx", "answer 1", "train 21 xx", "answer 3", "train 22 xx"]
+    assert not any("GOLD" in turns for turns in asked)
+    last = rows_of(run.path("generation", "accepted.jsonl"))[-1]
+    assert [message["content"] for message in last["messages"]] == [*max(asked, key=len), "answer 5"]
+    assert last["trained_turns"] == [1, 3, 5]
+
+
+def test_a_turn_is_asked_after_the_whole_turn_before_it(tmp_path):
+    run = open_run(tmp_path)
+    lengths = []
+
+    def answer(request: Request) -> str:
+        lengths.append(len(request.messages))
+        return "Fine."
+
+    generate(run, answer, conversations(30))
+    assert lengths == sorted(lengths)
+
+
+def test_a_dropped_turn_ends_its_conversation_and_the_turns_before_it_are_kept(tmp_path):
+    run = open_run(tmp_path)
+
+    def answer(request: Request) -> str:
+        return "I can't help with that." if len(request.messages) == 3 else "Fine."
+
+    summary = generate(run, answer, conversations(3))
+    first, second, third = rows_of(run.path("generation", "accepted.jsonl"))
+    assert [row["trained_turns"] for row in (first, second, third)] == [[1], [1], [1]]
+    assert len(third["messages"]) == 2
+    assert [(row["id"], row["turn"]) for row in rows_of(run.path("generation", "rejected.jsonl"))] == [("train-1", 1), ("train-2", 1)]
+    assert summary.startswith("5 answers: 3 kept, 2 dropped (refusal 2)")
+
+
+def test_a_round_knows_how_many_rows_go_on(tmp_path):
+    run = open_run(tmp_path)
+    task = build_task(run.spec.task)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        first = Round(Interview(task, EchoModel(), ledger, teacher_sampling(run.spec, task), run.spec.gates), 0)
+        assert len(list(first.requests(conversations(9)))) == 9
+    assert first.going_on == 6
+
+
+def test_progress_ends_at_its_total_in_every_turn(tmp_path):
+    events = []
+    run = Run(open_run(tmp_path).spec, tmp_path, EventLog(listeners=(events.append,)))
+    stage.generate(run, build_task(run.spec.task), SlowTeacher(), conversations(40), [])
+    last = {event.task: event for event in events if isinstance(event, Progressed)}
+    assert [(task, event.done == event.total) for task, event in last.items()] == [
+        ("teacher answers", True),
+        ("teacher answers, turn 2", True),
+        ("teacher answers, turn 3", True),
+    ]
+
+
+def test_the_teacher_is_closed_also_when_it_fails(tmp_path):
+    class Broken(SlowTeacher):
+        async def complete(self, requests):
+            raise ModelError("broken")
+
+    broken, whole = Broken(), SlowTeacher()
+    with pytest.raises(ModelError, match="broken"):
+        run_generation(tmp_path, broken)
+    run_generation(tmp_path, whole)
+    assert broken.closed
+    assert whole.closed
+
+
+def test_a_run_that_was_made_already_asks_nothing_and_writes_the_same(tmp_path):
+    first, second = (tmp_path / "log1"), (tmp_path / "log2")
+    summary = run_generation(tmp_path, SlowTeacher(log=first))
+    before = {name: (tmp_path / "generation" / name).read_bytes() for name in FILES}
+    assert run_generation(tmp_path, SlowTeacher(log=second)) == summary
+    assert {name: (tmp_path / "generation" / name).read_bytes() for name in FILES} == before
+    assert first.exists()
+    assert not second.exists()
+
+
+def test_another_system_prompt_is_another_question(tmp_path):
+    for instruction in ("Be brief.", "Be very brief."):
+        generate(open_run(tmp_path, task={"type": "summarization", "instruction": instruction}), lambda _: "Fine.", [summarise("a")])
+    with Ledger(tmp_path / "generation" / "ledger.sqlite") as ledger:
+        assert ledger.usage().answered == 2
+
+
+def prepared(folder: Path, **changes: object) -> Run:
+    run = open_run(folder, **{"task": {"type": "summarization"}, **changes})
+    for split in ("train", "validation", "test"):
+        write_jsonl(run.path("data", f"{split}.jsonl"), (summarise(f"{split} {n}", number=n).to_json() for n in range(3)))
+    record = run.stage("data")
+    record.begin({})
+    record.finish({}, [run.path("data", f"{split}.jsonl") for split in ("train", "validation", "test")])
+    return run
+
+
+def test_the_stage_works_on_a_prepared_run_and_its_outputs_stand(tmp_path):
+    run = prepared(tmp_path)
+    assert stage.work(run, False).startswith("6 answers: 6 kept, 0 dropped, ")
+    assert all(path.exists() for path in stage.outputs(run))
+    assert [row["messages"][-1]["content"] for row in rows_of(tmp_path / "generation" / "accepted.jsonl")] == [
+        "train 0",
+        "train 1",
+        "train 2",
+    ]
+
+
+def test_inputs_change_with_what_the_answers_depend_on_and_with_nothing_else(tmp_path):
+    base = stage.inputs(prepared(tmp_path / "a"))
+    assert stage.inputs(prepared(tmp_path / "a")) == base
+    for changes in ({"seed": 8}, {"gates": {"refusal": False}}, {"teacher": {"model": "echo", "temperature": 0.5}}):
+        assert stage.inputs(prepared(tmp_path / "a", **changes)) != base
+    for changes in ({"teacher": {"model": "echo", "timeout_s": 5.0}}, {"generation": {"concurrency": 3}}, {"training": {"epochs": 9.0}}):
+        assert stage.inputs(prepared(tmp_path / "a", **changes)) == base
+
+
+def test_inputs_change_with_the_teacher_s_files(tmp_path):
+    weights = tmp_path / "teacher"
+    write_json(weights / "config.json", {"layers": 2})
+    changes = {"teacher": {"model": str(weights)}}
+    before = stage.inputs(prepared(tmp_path / "run", **changes))
+    write_json(weights / "config.json", {"layers": 12})
+    assert stage.inputs(prepared(tmp_path / "run", **changes)) != before
+
+
+def test_the_test_split_is_not_among_the_inputs(tmp_path):
+    assert "data/test.jsonl" not in stage.inputs(prepared(tmp_path))["files"]

@@ -1,0 +1,89 @@
+"""A report's content as the stages write it, with round figures."""
+
+import pytest
+
+
+def interval(low, high):
+    return {"low": low, "high": high, "confidence": 0.95, "resamples": 10_000}
+
+
+def score(value, low, high):
+    return {"value": value, "n": 60, "interval": interval(low, high)}
+
+
+def counts(unparsable=0, failed=0):
+    return {"unparsable": unparsable, "failed": failed, "truncated": 0}
+
+
+def timing(p50, rate, **more):
+    return {"where": "in a process of its own", "p50_s": p50, "p95_s": 2 * p50, "tokens_per_s": rate, "n": 12, "threads": 2, **more}
+
+
+def size(parameters):
+    return {"parameters": parameters, "weights_bytes": 4 * parameters, "disk_bytes": 4 * parameters + 3_000_000}
+
+
+@pytest.fixture
+def content():
+    """What report.json holds."""
+    return {
+        "schema_version": 1,
+        "potstill": "0.1.0",
+        "name": "docstrings",
+        "seed": 7,
+        "evaluation": {
+            "rows": 60,
+            "questions": 60,
+            "groups": 60,
+            "seed": 7,
+            "settings": {"unit": "row", "resamples": 10_000, "confidence": 0.95},
+            "primary": "rouge_l",
+            "metrics": {"rouge_l": {"title": "ROUGE-L", "higher_is_better": True}},
+            "systems": {
+                "teacher": {**counts(), "scores": {"rouge_l": score(0.2, 0.18, 0.22)}},
+                "baseline": {**counts(unparsable=3), "scores": {"rouge_l": score(0.001, 0.0, 0.003)}},
+                "student": {**counts(), "scores": {"rouge_l": score(0.168, 0.15, 0.19)}},
+            },
+            "comparisons": {
+                "rouge_l": {
+                    "student": {
+                        "retention": {"value": 0.84, "interval": interval(0.78, 0.91)},
+                        "gain": {"value": 0.167, "interval": interval(0.15, 0.18)},
+                        "gap_recovered": {"value": 0.839, "interval": None},
+                    }
+                }
+            },
+            "agreement": {
+                "metric": "rouge_l",
+                "title": "ROUGE-L",
+                "scores": {"baseline": score(0.01, 0, 0.02), "student": score(0.41, 0.38, 0.44)},
+            },
+            "sizes": {"teacher": size(134_515_008), "baseline": size(60_000_000), "student": size(60_000_000)},
+        },
+        "data": {"rows": {"train": 900, "validation": 60, "test": 60}},
+        "generation": {
+            "rows": {"train": {"asked": 900, "accepted": 850}, "validation": {"asked": 0, "accepted": 0}},
+            "dropped": {"refusal": 10, "truncation": 40},
+            "calls": 900,
+            "input_tokens": 100_000,
+            "output_tokens": 20_000,
+            "dollars": 0.0,
+        },
+        "training": {"steps": 100},
+        "spec": {
+            "name": "docstrings",
+            "task": {"type": "summarization"},
+            "teacher": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct"},
+            "student": {"model": None, "carve": {"layers": 16, "vocabulary": "data"}},
+        },
+        "models": {
+            "teacher": {"hub_id": "HuggingFaceTB/SmolLM2-135M-Instruct", "licence": "Apache-2.0", "distillation": "allowed"},
+            "student": {"hub_id": "HuggingFaceTB/SmolLM2-135M-Instruct", "licence": "Apache-2.0", "distillation": "allowed"},
+        },
+        "versions": {"potstill": "0.1.0", "torch": "2.13.0"},
+        "machine": {"processor": "A CPU", "cores": 2, "memory_bytes": 8_000_000_000, "system": "Linux x86_64", "python": "3.11.9"},
+        "timings": {
+            "systems": {"teacher": timing(2.5, 14.0), "baseline": timing(1.3, 27.0), "student": timing(1.0, 26.6)},
+            "stages": {"generate": 80.0, "train": 250.0},
+        },
+    }

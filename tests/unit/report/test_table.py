@@ -1,0 +1,141 @@
+import copy
+import io
+
+import pytest
+
+from potstill.report.table import comparison_table, headline, print_table, table_text
+
+
+def row(content, name):
+    table = comparison_table(content)
+    [found] = [cells for cells in table.rows if cells[0].startswith(name)]
+    return dict(zip(table.columns[1:], found[1:], strict=True))
+
+
+def test_columns_are_the_systems_and_what_the_student_kept(content):
+    assert comparison_table(content).columns == ("", "teacher", "baseline", "student", "student vs teacher")
+
+
+def test_metrics_say_what_was_kept_with_its_interval(content):
+    assert row(content, "ROUGE-L") == {
+        "teacher": "0.200",
+        "baseline": "0.001",
+        "student": "0.168",
+        "student vs teacher": "kept 84 % [78, 91]",
+    }
+
+
+def test_agreement_is_that_of_the_others_with_the_teacher(content):
+    assert row(content, "agreement") == {"teacher": "–", "baseline": "0.010", "student": "0.410", "student vs teacher": "–"}
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "versus"),
+    [
+        ("latency p50", "1.00 s", "−60 %"),
+        ("latency p95", "2.00 s", "−60 %"),
+        ("tokens/s", "26.6", "1.9× faster"),
+        ("parameters", "60.0 M", "−55 %"),
+        ("weights in memory", "240 MB", "−55 %"),
+        ("disk", "243 MB", "−55 %"),
+    ],
+)
+def test_measures_say_what_was_saved(content, name, student, versus):
+    assert row(content, name)["student"] == student
+    assert row(content, name)["student vs teacher"] == versus
+
+
+def test_unparsable_answers_have_a_row_where_there_are_some(content):
+    assert row(content, "unparsable")["baseline"] == "3"
+    content["evaluation"]["systems"]["baseline"]["unparsable"] = 0
+    assert not any(cells[0].startswith(("unparsable", "failed")) for cells in comparison_table(content).rows)
+
+
+def test_what_was_not_measured_is_not_a_zero(content):
+    content["evaluation"]["sizes"]["teacher"] = {"parameters": None, "weights_bytes": None, "disk_bytes": None}
+    assert row(content, "parameters") == {
+        "teacher": "not measured",
+        "baseline": "60.0 M",
+        "student": "60.0 M",
+        "student vs teacher": "–",
+    }
+
+
+def test_an_endpoints_latency_is_marked_as_measured_over_the_wire(content):
+    content["timings"]["systems"]["teacher"]["where"] = "over the wire"
+    assert row(content, "latency p50")["teacher"] == "2.50 s (over the wire)"
+    assert row(content, "latency p50")["student"] == "1.00 s"
+    assert "over the wire" in headline(content)
+
+
+def test_caption_says_how_it_was_measured(content):
+    assert comparison_table(content).caption == (
+        "60 test rows, greedy answers; [ ] 95 % intervals: paired bootstrap of rows, 10,000 resamples, seed 7; latency at batch 1"
+    )
+    content["evaluation"] |= {"questions": 90, "groups": 45, "settings": content["evaluation"]["settings"] | {"unit": "group"}}
+    assert "60 test rows (90 questions)" in comparison_table(content).caption
+    assert "45 groups of rows" in comparison_table(content).caption
+
+
+def test_headline_is_computed_from_the_figures(content):
+    assert headline(content) == (
+        "The student kept 84 % [78, 91] of its teacher's ROUGE-L, with 45 % of the teacher's parameters,"
+        " and its median answer takes 60 % less time."
+    )
+    changed = copy.deepcopy(content)
+    changed["evaluation"]["comparisons"]["rouge_l"]["student"]["retention"] = {"value": 0.5, "interval": None}
+    changed["timings"]["systems"]["student"]["p50_s"] = 3.0
+    assert headline(changed).startswith("The student kept 50 % of its teacher's ROUGE-L,")
+    assert "takes 20 % more time" in headline(changed)
+
+
+def test_headline_without_retention_gives_the_score(content):
+    content["evaluation"]["comparisons"]["rouge_l"]["student"]["retention"]["value"] = None
+    assert headline(content).startswith("The student scores 0.168 [0.150, 0.190] on ROUGE-L")
+
+
+def test_headline_without_references_gives_the_agreement(content):
+    content["evaluation"] |= {"primary": None, "metrics": {}, "comparisons": {}}
+    assert headline(content).startswith("The student's agreement with its teacher is 0.410 [0.380, 0.440] (ROUGE-L)")
+
+
+def test_headline_without_a_student_says_so(content):
+    del content["evaluation"]["systems"]["student"]
+    assert headline(content).startswith("The student was not measured")
+
+
+def test_a_run_without_teacher_has_a_table_all_the_same(content):
+    for part in (content["evaluation"]["systems"], content["evaluation"]["sizes"], content["timings"]["systems"]):
+        del part["teacher"]
+    content["evaluation"]["agreement"] = None
+    content["evaluation"]["comparisons"]["rouge_l"]["student"].pop("retention")
+    assert comparison_table(content).columns == ("", "baseline", "student", "student vs teacher")
+    assert row(content, "ROUGE-L")["student vs teacher"] == "–"
+
+
+def test_plain_text_lines_up(content):
+    lines = table_text(content).splitlines()
+    end = lines[0].index("student vs teacher")
+    assert lines[1].startswith("ROUGE-L")
+    assert all(line[:end].endswith("  ") for line in lines[: len(comparison_table(content).rows) + 1] if len(line) > end)
+
+
+def test_a_pipe_gets_plain_text(content, monkeypatch):
+    pipe = io.StringIO()
+    monkeypatch.setattr("sys.stdout", pipe)
+    print_table(content)
+    assert pipe.getvalue() == table_text(content) + "\n"
+
+
+def test_a_terminal_gets_every_cell(content, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "140")
+    print_table(content)
+    for cells in comparison_table(content).rows:
+        for cell in cells:
+            assert cell in terminal.getvalue()

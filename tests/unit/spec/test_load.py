@@ -1,0 +1,88 @@
+"""A spec is read whole or refused with every problem, its place and what is allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from potstill.errors import SpecError, UsageError
+from potstill.spec import RunSpec, dump_spec, load_spec, spec_schema
+
+SMALLEST = """\
+name: intents
+task: {type: nli, labels_from: data}
+data: {train: rows/train.jsonl}
+teacher: {model: echo}
+student: {model: ./student}
+"""
+
+
+def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "potstill.yaml"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_paths_start_at_the_folder_of_the_spec(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, SMALLEST))
+    assert spec.data.train == tmp_path / "rows/train.jsonl"
+    assert spec.student.model == str(tmp_path / "student")
+    assert spec.teacher.model == "echo"
+
+
+def test_a_dumped_spec_loads_as_itself(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, SMALLEST))
+    again = load_spec(write(tmp_path, dump_spec(spec)))
+    assert again == spec
+
+
+def test_a_spec_cannot_be_changed(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, SMALLEST))
+    with pytest.raises(ValueError, match="frozen"):
+        spec.seed = 1  # type: ignore[misc]
+
+
+def test_overrides_reach_their_key(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, SMALLEST), ["training.epochs=5", "seed=7", "evaluation.systems=[student]"])
+    assert (spec.training.epochs, spec.seed, spec.evaluation.systems) == (5.0, 7, ("student",))
+
+
+def test_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "potstill.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALLEST.replace("\n", "\r\n").encode())
+    assert load_spec(path).name == "intents"
+
+
+@pytest.mark.parametrize("override", ["training.epochs", "=5", "name.first=x", "seed=[1"])
+def test_an_override_that_is_none_is_a_usage_error(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        load_spec(write(tmp_path, SMALLEST), [override])
+
+
+def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = "name: a b\ntask: {type: chat}\ndata:\n  trian: x\nteacher: {model: echo, temperature: 9}\nstudent: {}\n"
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, text))
+    message = str(caught.value)
+    for part in ("yaml:1: `name`", "yaml:2: `task.type`", "did you mean `train`?", "yaml:5: `teacher.temperature`", "yaml:6: `student`"):
+        assert part in message, message
+
+
+def test_every_field_is_described() -> None:
+    schema = json.loads(spec_schema())
+    bare = [
+        f"{name}.{field}"
+        for name, section in {**schema["$defs"], "RunSpec": schema}.items()
+        for field, value in section["properties"].items()
+        if "description" not in value and name not in {"PriceSpec", "RunSpec"}
+    ]
+    assert bare == []
+
+
+def test_every_field_is_read_somewhere() -> None:
+    source = Path(__file__).parents[3] / "src" / "potstill"
+    text = "\n".join(path.read_text() for path in source.rglob("*.py") if path.name != "sections.py")
+    sections = [RunSpec, *(field.annotation for field in RunSpec.model_fields.values())]
+    fields = {name for section in sections for name in getattr(section, "model_fields", {})}
+    unread = {name for name in fields if f".{name}" not in text}
+    assert unread == set(), "a knob that turns nothing"

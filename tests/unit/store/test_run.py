@@ -1,0 +1,79 @@
+"""A stage stands while its inputs and outputs do; a folder has one owner."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from potstill.errors import StoreError
+from potstill.store.events import EventLog, Noticed, Progressed, StageFinished, read_events
+from potstill.store.run import RunLock, StageRecord
+
+
+def finished(folder: Path, inputs: object = 1) -> StageRecord:
+    record = StageRecord(folder, "data")
+    record.begin(inputs)
+    (record.folder / "out.txt").write_text("result")
+    record.finish(inputs, [record.folder / "out.txt"])
+    return record
+
+
+def test_a_finished_stage_stands(tmp_path: Path) -> None:
+    assert finished(tmp_path).stands(1)
+
+
+def test_a_stage_falls_with_its_inputs_or_its_outputs(tmp_path: Path) -> None:
+    record = finished(tmp_path)
+    assert not record.stands(2)
+    (record.folder / "out.txt").write_text("changed")
+    assert not record.stands(1)
+    (record.folder / "out.txt").unlink()
+    assert not record.stands(1)
+
+
+def test_a_stage_that_was_cut_resumes_on_the_same_inputs_alone(tmp_path: Path) -> None:
+    record = StageRecord(tmp_path, "train")
+    assert not record.begin({"a": 1})
+    (record.folder / "checkpoints").mkdir()
+    assert record.begin({"a": 1}, discard=["checkpoints"])
+    assert (record.folder / "checkpoints").exists()
+    assert not record.begin({"a": 2}, discard=["checkpoints"])
+    assert not (record.folder / "checkpoints").exists()
+
+
+def test_outputs_of_an_unfinished_stage_cannot_be_read(tmp_path: Path) -> None:
+    record = StageRecord(tmp_path, "generate")
+    record.begin(1)
+    with pytest.raises(StoreError, match="potstill generate"):
+        record.outputs()
+
+
+def test_a_run_folder_has_one_owner(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from potstill.store.run import RunLock; RunLock(Path({str(tmp_path)!r})).__enter__()"
+    with RunLock(tmp_path):
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another potstill process" in other.stderr
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+
+
+def test_events_are_read_back_and_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
+    heard: list[object] = []
+    log = EventLog(tmp_path / "events.jsonl", (heard.append,))
+    log.emit(StageFinished("data", 1.5, "12 rows"))
+    log.warn("careful")
+    with open(tmp_path / "events.jsonl", "a") as file:
+        file.write('{"event": "Noticed", "lev')
+    assert list(read_events(tmp_path / "events.jsonl")) == heard
+    assert isinstance(heard[1], Noticed)
+
+
+def test_progress_counts_only_fresh_work_into_its_rate() -> None:
+    heard: list[object] = []
+    with EventLog(listeners=(heard.append,)).progress("generate", 100, "answers", done=90) as bar:
+        bar.advance(10, dollars=0.5)
+    last = heard[-1]
+    assert isinstance(last, Progressed)
+    assert (last.done, last.total, last.dollars) == (100, 100, 0.5)
+    assert last.eta_s == 0.0

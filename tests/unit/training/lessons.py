@@ -1,0 +1,46 @@
+"""A small lesson for tests: rows that a tiny model can learn, and questions on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from potstill.records import Example, Message, Sampling
+from potstill.spec.sections import TrainingSpec, WeightsSpec
+from potstill.store.events import EventLog
+from potstill.tasks.metrics import build_metric
+from potstill.training.fine_tune import FineTuning
+from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.validation import Question, Validation
+
+ANSWERS = ("positive", "negative", "card lost", "Paris")
+
+
+def rows(count: int = 24) -> list[Example]:
+    made = []
+    for number in range(count):
+        question, answer = f"number {number % 10}" + " of the text" * (number % 5), ANSWERS[number % 4]
+        messages = (Message("system", "Answer."), Message("user", question), Message("assistant", answer))
+        made.append(Example(f"row-{number}", messages, trained_turns=(2,)))
+    return made
+
+
+def validation(count: int = 6) -> Validation:
+    questions = tuple(Question(row.messages[:-1], (row.messages[-1].content,)) for row in rows(count))
+    return Validation(questions, str.strip, build_metric("rouge_l"), Sampling(max_new_tokens=5))
+
+
+def job(student: Path, folder: Path, **changes: Any) -> FineTuning:
+    training = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 4.0, "evaluations": 4, "patience": 4} | changes.pop("training", {})
+    settings: dict[str, Any] = {
+        "student": WeightsSpec(model=str(student), device="cpu"),
+        "rows": rows(),
+        "folder": folder,
+        "objective": OBJECTIVES["sft"](Ingredients()),
+        "validation": validation(),
+        "training": TrainingSpec(**training),
+        "seed": 3,
+        "events": EventLog(folder / "events.jsonl"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return FineTuning(**settings | changes)

@@ -1,0 +1,245 @@
+"""Training end to end on a model of 50,000 weights: it learns, it can be killed, it keeps the best, it says what goes wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lessons import job, rows, validation
+from safetensors.torch import load_file
+from tiny import edit_json
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
+
+from potstill.errors import TrainingError
+from potstill.models.weights import load_weights
+from potstill.spec.sections import WeightsSpec
+from potstill.store.events import EventLog, Measured, Noticed, Progressed, read_events
+from potstill.training.batches import LengthBatches
+from potstill.training.fine_tune import fine_tune
+from potstill.training.history import best, scored, since_best
+from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.rows import encode_rows
+from potstill.training.targets.live_teacher import LiveTeacher
+from potstill.training.trainer import DistillationTrainer, Judge, Lesson
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def student(tiny_teacher, tmp_path):
+    """With dropout, so that a run which does not keep its random numbers apart is found out."""
+    folder = tmp_path / "student"
+    shutil.copytree(tiny_teacher, folder)
+    edit_json(folder / "config.json", attention_dropout=0.1)
+    return folder
+
+
+def figures(folder):
+    """`metrics.jsonl` without what the clock says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "tokens_per_s"} for line in lines]
+
+
+def test_training_lowers_the_loss_and_writes_a_folder_that_transformers_loads(student, tmp_path, capfd):
+    summary = fine_tune(job(student, tmp_path / "run"))
+    losses = [line["loss"] for line in figures(tmp_path / "run") if "loss" in line]
+    assert losses[-1] < 0.5 * losses[0]
+    assert (summary.steps, summary.epochs, summary.rows) == (12, 4.0, 24)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "best").config.use_cache
+    full, kept = (AutoTokenizer.from_pretrained(folder) for folder in (student, tmp_path / "run" / "best"))
+    assert full.get_vocab() == kept.get_vocab()
+    assert full.chat_template == kept.chat_template
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_trained_tokens_are_those_of_the_answers_every_epoch(student, tmp_path):
+    summary = fine_tune(job(student, tmp_path / "run"))
+    tokenizer = AutoTokenizer.from_pretrained(student)
+    answers = sum(len(tokenizer(row.messages[-1].content + "<|im_end|>")["input_ids"]) for row in rows())
+    assert summary.trained_tokens == 4 * answers
+
+
+def test_the_best_weights_are_those_of_the_best_evaluation(student, tmp_path):
+    folder = tmp_path / "run"
+    summary = fine_tune(job(student, folder, training={"epochs": 8.0, "save_minutes": 1e-9}))
+    evaluations = [(line["step"], line["validation"]["rouge_l"]) for line in figures(folder) if "validation" in line]
+    assert len(evaluations) == 4
+    assert (summary.best_step, summary.best_metric) == max(evaluations, key=lambda found: found[1])
+    if (folder / "checkpoints" / f"checkpoint-{summary.best_step}").exists():
+        kept, checkpoint = (load_file(path / "model.safetensors") for path in (folder / "best", folder / "checkpoints" / f"checkpoint-{summary.best_step}"))
+        assert all(torch.equal(kept[name], checkpoint[name]) for name in kept)
+    assert len(list((folder / "checkpoints").iterdir())) == 2
+
+
+def killed(student, folder, step):
+    """A training in a process of its own that gets SIGKILL when it has reported on `step`."""
+    code = (
+        f"import os, signal, sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]\n"
+        f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+        "from pathlib import Path; from lessons import job; from potstill.training.fine_tune import fine_tune\n"
+        "from potstill.store.events import EventLog, Measured\n"
+        f"kill = lambda event: isinstance(event, Measured) and event.step == {step} and os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"folder = Path({str(folder)!r})\n"
+        f"fine_tune(job(Path({str(student)!r}), folder, training={{'save_minutes': 1e-9}}, events=EventLog(listeners=(kill,))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+# In the middle of an epoch, and between the evaluation that ends one and its checkpoint.
+@pytest.mark.parametrize("step", [5, 9])
+def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, step):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = fine_tune(job(student, whole))
+    killed(student, cut, step)
+    assert not (cut / "checkpoints" / f"checkpoint-{step}").exists()
+    # What a kill in the middle of writing leaves behind.
+    torn = cut / "checkpoints" / ".part" / f"checkpoint-{step}"
+    torn.mkdir(parents=True, exist_ok=True)
+    (torn / "model.safetensors").write_bytes(b"torn")
+    (cut / ".best.part").mkdir(exist_ok=True)
+
+    seen = []
+    found = fine_tune(job(student, cut, events=EventLog(listeners=(seen.append,))))
+
+    assert [event.done for event in seen if isinstance(event, Progressed)][0] == step - 1, "it began anew"
+    assert (cut / "best" / "model.safetensors").read_bytes() == (whole / "best" / "model.safetensors").read_bytes()
+    assert figures(cut) == figures(whole)
+    timed = {"seconds": 0.0, "tokens_per_s": 0.0}
+    assert replace(found, **timed) == replace(expected, **timed)
+    assert sorted(path.name for path in cut.iterdir()) == sorted(path.name for path in whole.iterdir() if path.name != "events.jsonl")
+
+
+def test_a_finished_training_is_not_trained_further(student, tmp_path):
+    first = fine_tune(job(student, tmp_path / "run"))
+    before = os.stat(tmp_path / "run" / "best" / "model.safetensors").st_mtime_ns
+    seen = []
+    assert fine_tune(job(student, tmp_path / "run", events=EventLog(listeners=(seen.append,)))) == first
+    assert os.stat(tmp_path / "run" / "best" / "model.safetensors").st_mtime_ns == before
+    assert seen == []
+
+
+def test_training_stops_when_the_metric_has_not_risen_for_so_many_evaluations(student, tmp_path):
+    hopeless = replace(validation(), parse=lambda text: None)
+    summary = fine_tune(job(student, tmp_path / "run", validation=hopeless, training={"evaluations": 6, "patience": 2}))
+    assert (summary.best_step, summary.steps) == (2, 6)
+    again = fine_tune(job(student, tmp_path / "run", validation=hopeless, training={"evaluations": 6, "patience": 2}))
+    assert again == summary
+
+
+def test_without_questions_the_last_weights_are_the_best(student, tmp_path):
+    summary = fine_tune(job(student, tmp_path / "run", validation=None))
+    assert (summary.best_step, summary.metric, summary.best_metric) == (12, None, None)
+    kept, last = (load_file(tmp_path / "run" / part / "model.safetensors") for part in ("best", "checkpoints/checkpoint-12"))
+    assert all(torch.equal(kept[name], last[name]) for name in kept)
+
+
+def test_a_loss_that_is_no_number_stops_training_with_advice_and_saves_nothing(student, tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss is .* at step \d+: training has diverged; lower `training\.learning_rate`"):
+        fine_tune(job(student, tmp_path / "run", training={"learning_rate": 1e30, "warmup_ratio": 0.0, "max_grad_norm": 1e9}))
+    assert not (tmp_path / "run" / "best").exists()
+
+
+def test_rows_that_are_too_long_are_left_out_counted_and_reported(student, tmp_path):
+    settings = {"training": {"max_length": 38, "epochs": 1.0}}
+    seen = []
+    summary = fine_tune(job(student, tmp_path / "run", events=EventLog(listeners=(seen.append,)), **settings))
+    assert 0 < summary.rows_too_long < 24
+    assert summary.rows + summary.rows_too_long == 24
+    warnings = [event.text for event in seen if isinstance(event, Noticed)]
+    assert warnings == [f"{summary.rows_too_long} of 24 rows are longer than 38 tokens (`training.max_length`), and are left out"]
+
+
+def test_nothing_left_to_train_on_says_why(student, tmp_path):
+    with pytest.raises(TrainingError, match=r"24 of 24 rows are longer than `training\.max_length` \(8 tokens; the longest has \d+\)"):
+        fine_tune(job(student, tmp_path / "run", training={"max_length": 8}))
+    unanswered = [replace(row, trained_turns=()) for row in rows()]
+    with pytest.raises(TrainingError, match="none of 24 rows holds an answer"):
+        fine_tune(job(student, tmp_path / "run", rows=unanswered))
+    with pytest.raises(TrainingError, match="there are no accepted rows"):
+        fine_tune(job(student, tmp_path / "run", rows=[]))
+
+
+def test_events_tell_of_steps_loss_and_validation(student, tmp_path):
+    fine_tune(job(student, tmp_path / "run"))
+    events = list(read_events(tmp_path / "run" / "events.jsonl"))
+    progress = [event for event in events if isinstance(event, Progressed)]
+    assert (progress[-1].done, progress[-1].total, progress[-1].unit) == (12, 12, "steps")
+    assert progress[-1].note.startswith("loss ")
+    measured = [event.values for event in events if isinstance(event, Measured)]
+    assert {"loss", "learning_rate", "tokens_per_s"} in [set(values) for values in measured]
+    assert [set(values) for values in measured].count({"validation"}) == 4
+
+
+def test_the_teachers_probabilities_train_every_position_where_asked(student, tmp_path, tiny_teacher):
+    teacher = load_weights(WeightsSpec(model=str(tiny_teacher), device="cpu")).module
+    for layer in teacher.model.layers:
+        layer.mlp.down_proj.weight.data.mul_(0.5)
+    live = LiveTeacher(teacher, teacher.config.vocab_size)
+    objective = OBJECTIVES["logits"](Ingredients(live, 1.0))
+    summary = fine_tune(job(student, tmp_path / "run", objective=objective, positions="all"))
+    encoded = encode_rows(AutoTokenizer.from_pretrained(student), rows(), max_length=500)
+    assert summary.trained_tokens == 4 * int(encoded.rows.lengths.sum() - len(encoded.rows))
+    losses = [line["loss"] for line in figures(tmp_path / "run") if "loss" in line]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def gradient_of_a_step(student, tmp_path, micro):
+    weights = load_weights(WeightsSpec(model=str(student), device="cpu"))
+    weights.module.config.attention_dropout = 0.0
+    for layer in weights.module.model.layers:
+        layer.self_attn.attention_dropout = 0.0
+    encoded = encode_rows(weights.tokenizer, rows(13), max_length=500)
+    batches = LengthBatches(encoded.rows.lengths, 13, micro, seed=0)
+    found = {}
+
+    class Catch(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model, **_):
+            found.update({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+
+    arguments = TrainingArguments(
+        str(tmp_path / "out"), max_steps=1, gradient_accumulation_steps=batches.micro_batches_per_step, max_grad_norm=0.0,
+        save_strategy="no", logging_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+    lesson = Lesson(encoded.rows, batches, OBJECTIVES["sft"](Ingredients()))
+    trainer = DistillationTrainer(weights.module, lesson, Judge(None, lambda: None, True, 1), arguments)
+    trainer.add_callback(Catch())
+    loss = trainer.train().training_loss
+    return loss, found
+
+
+@pytest.mark.parametrize("micro", [1, 4, 5])
+def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch(student, tmp_path, micro):
+    loss, expected = gradient_of_a_step(student, tmp_path, 13)
+    accumulated, found = gradient_of_a_step(student, tmp_path, micro)
+    assert accumulated == pytest.approx(loss, rel=1e-5)
+    assert expected
+    for name, wanted in expected.items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_of_equally_good_evaluations_the_first_is_the_best():
+    log = [{"step": 3, "validation": 0.2}, {"step": 6, "loss": 1.0}, {"step": 6, "validation": 0.5}, {"step": 9, "validation": 0.5}]
+    assert best(scored(log), higher_is_better=True).step == 6
+    assert since_best(scored(log), higher_is_better=True) == 1
+    assert best(scored(log), higher_is_better=False).step == 3
+
+
+def test_asking_the_student_draws_no_random_numbers(tiny_teacher):
+    from potstill.models.transformers_local import TransformersModel
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model = TransformersModel(load_weights(WeightsSpec(model=str(tiny_teacher), device="cpu")), name="x", batch_size=2)
+    value = validation().measure(model)
+    assert torch.equal(torch.rand(3), expected)
+    assert 0.0 <= value <= 1.0
+    assert np.isfinite(value)
