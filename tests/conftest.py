@@ -9,8 +9,9 @@ import pytest
 
 from tiny import tiny_llama
 
-# Before anybody imports huggingface_hub, which reads it once.
+# Before anybody imports huggingface_hub or torch, which read these once. Tiny models only lose by a second thread.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,11 @@ Each case takes a job that works, breaks one thing in it, and says which words t
 
 import json
 import os
+import random
 import shutil
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 import yaml
 
 from potstill.cli.main import main
-from potstill.models.testing import Fault, OpenAIStub
+from potstill.models.testing import HALF_A_BODY, HTML, Fault, OpenAIStub, answered, refused
 from tiny import without
 
 Words = tuple[str, ...]
@@ -27,9 +30,8 @@ class Job:
 
     folder: Path
     teacher: Path
-    stub: OpenAIStub
+    open_later: ExitStack
     command: str = "check"
-    extra: tuple[str, ...] = ()
 
     @property
     def spec(self) -> Path:
@@ -52,7 +54,7 @@ class Job:
     def set(self, **sections: dict[str, object]) -> None:
         spec = yaml.safe_load(self.spec.read_text())
         for name, changes in sections.items():
-            spec[name] = spec[name] | changes if isinstance(changes, dict) else changes
+            spec[name] = {**spec.get(name, {}), **changes}
         self.spec.write_text(yaml.safe_dump(spec))
 
     def model_copy(self, name: str = "model") -> Path:
@@ -62,10 +64,11 @@ class Job:
         self.set(student={"model": str(folder)})
         self.command = "train"
 
-    def over_http(self, *faults: Fault) -> None:
-        self.stub.faults.extend(faults)
-        self.set(teacher={"model": "tiny", "base_url": self.stub.base_url, "max_attempts": 2}, generation={"concurrency": 1})
+    def over_http(self, *faults: Fault | None, always: Fault | None = None) -> OpenAIStub:
+        stub = self.open_later.enter_context(OpenAIStub(faults=faults, always=always))
+        self.set(teacher={"model": "tiny", "base_url": stub.base_url, "max_attempts": 2}, generation={"concurrency": 1})
         self.command = "generate"
+        return stub
 
 
 def message_row(*turns: tuple[object, object]) -> str:
@@ -141,7 +144,7 @@ CASES: dict[str, tuple[Callable[[Job], None], Words]] = {
     "file empty": (edit(lambda job: job.write("")), ("train.jsonl", "is empty")),
     "broken line among thousands": (broken_line_among_thousands, ("train.jsonl:3333", "not JSON")),
     "Latin-1": (
-        edit(lambda job: job.write("\n".join(job.rows()).replace("order", "ördre").encode("latin-1"))),
+        edit(lambda job: job.write("\n".join(job.rows()).replace("Order", "Ördre").encode("latin-1"))),
         ("train.jsonl:1", "not UTF-8"),
     ),
     "UTF-16": (edit(lambda job: job.write("\n".join(job.rows()).encode("utf-16"))), ("UTF-16",)),
@@ -205,32 +208,28 @@ CASES: dict[str, tuple[Callable[[Job], None], Words]] = {
 }
 
 HTTP_FAULTS: dict[str, tuple[Fault, Words]] = {
-    "401": (Fault(status=401, body='{"error": {"message": "Incorrect API key provided"}}'), ("401", "Incorrect API key provided")),
-    "404": (
-        Fault(status=404, body='{"error": {"message": "The model `tiny` does not exist"}}'),
-        ("404", "The model `tiny` does not exist"),
-    ),
-    "429": (Fault(status=429, headers={"Retry-After": "0"}), ("429",)),
-    "500": (Fault(status=500, body="oops"), ("500",)),
-    "HTML": (Fault(body="<html>Welcome to nginx</html>"), ("HTML",)),
-    "half a body": (Fault(half_body=True), ()),
-    "empty answer": (Fault(content=""), ("empty",)),
+    "401": (refused(401, "Incorrect API key provided"), ("401", "Incorrect API key provided")),
+    "404": (refused(404, "The model `tiny` does not exist"), ("404", "The model `tiny` does not exist")),
+    "429": (refused(429, "slow down", retry_after="0"), ("429",)),
+    "500": (Fault(500, "oops"), ("500",)),
+    "HTML": (HTML, ("a web page instead of JSON", "/v1")),
+    "half a body": (HALF_A_BODY, ("the connection broke",)),
+    "empty answer": (answered(""), ("empty",)),
 }
 
 
-@pytest.fixture(scope="module")
-def stub():
-    with OpenAIStub() as server:
-        yield server
+def prompt(split: str, number: int) -> str:
+    words = random.Random(f"{split}{number}").sample(string.ascii_lowercase, 8)
+    return f"Order {number}: {' '.join(words)}?"
 
 
 @pytest.fixture
-def job(tmp_path: Path, tiny_teacher: Path, stub: OpenAIStub, monkeypatch: pytest.MonkeyPatch) -> Job:
+def job(tmp_path: Path, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     for split, count in (("train", 12), ("validation", 6), ("test", 6)):
         rows = [
             {
                 "id": f"{split}-{i}",
-                "messages": [{"role": "user", "content": f"{split}: where is the order that I placed on day {i}, {i * 13} pieces?"}],
+                "messages": [{"role": "user", "content": prompt(split, i)}],
                 "reference": LABELS[i % 3],
             }
             for i in range(count)
@@ -247,15 +246,15 @@ def job(tmp_path: Path, tiny_teacher: Path, stub: OpenAIStub, monkeypatch: pytes
     }
     (tmp_path / "potstill.yaml").write_text(yaml.safe_dump(spec))
     monkeypatch.chdir(tmp_path)
-    stub.faults.clear()
-    return Job(tmp_path, tiny_teacher, stub)
+    with ExitStack() as open_later:
+        yield Job(tmp_path, tiny_teacher, open_later)
 
 
 def complaint(job: Job, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says when it refuses; its inputs must be as they were."""
     before = {path: path.read_bytes() for path in job.folder.rglob("*") if path.is_file() and "runs" not in path.parts}
     with pytest.raises(SystemExit) as stopped:
-        main([job.command, str(job.spec), *job.extra])
+        main([job.command, str(job.spec)])
     printed = capsys.readouterr()
     text = printed.out + printed.err
     assert stopped.value.code in (1, 2), text
@@ -281,7 +280,7 @@ def test_a_mistake_gets_one_clear_message(name: str, job: Job, capsys: pytest.Ca
 @pytest.mark.parametrize("name", HTTP_FAULTS)
 def test_an_endpoint_that_misbehaves_is_told(name: str, job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     fault, words = HTTP_FAULTS[name]
-    job.over_http(*[fault] * 60)
+    job.over_http(always=fault)
     job.set(student={"carve": None, "model": str(job.teacher)})
     text = complaint(job, capsys)
     assert [word for word in words if word not in text] == [], text
@@ -330,12 +329,11 @@ def test_a_command_line_that_cannot_be_understood_exits_with_two(arguments: list
 
 
 def test_what_was_answered_before_the_endpoint_failed_is_kept(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
-    job.over_http(*[Fault()] * 5, *[Fault(status=401, body='{"error": {"message": "expired"}}')] * 5)
+    stub = job.over_http(*[None] * 5, refused(401, "expired"))
     job.set(student={"carve": None, "model": str(job.teacher)})
     complaint(job, capsys)
-    job.stub.faults.clear()
-    calls = job.stub.calls
+    asked = len(stub.calls)
     with pytest.raises(SystemExit) as stopped:
         main(["generate", str(job.spec)])
     assert not stopped.value.code, capsys.readouterr()
-    assert job.stub.calls - calls == 12 - 5
+    assert (asked, len(stub.calls) - asked) == (6, 12 - 5)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from potstill.cli.examine import Examination
 from potstill.spec import load_spec
 
 
@@ -19,6 +18,9 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the teacher whether it answers.")] = False,
 ) -> None:
     """Find all mistakes in spec, data and models before anything is spent, and estimate what the run takes. Exits with 1 for any."""
+    # Imported here, as in the other verbs: what one verb needs shall not slow down the others, nor `--help`.
+    from potstill.cli.examine import Examination
+
     found = Examination(load_spec(spec, overrides or ()), offline=offline).findings()
     for title, text in found.facts:
         typer.echo(f"{title:<12}{text}")

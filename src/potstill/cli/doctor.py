@@ -19,9 +19,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from potstill.models.cache import cache_folder
-from potstill.models.catalogue import entries
-
 Level = Literal["ok", "warning", "failure"]
 _COLOURS: dict[Level, str] = {"ok": "green", "warning": "yellow", "failure": "red"}
 _GIB = 2**30
@@ -104,6 +101,8 @@ def look_at_accelerators() -> Iterator[Finding]:
 
 def look_at_disk() -> Iterator[Finding]:
     """Free space where runs and models are kept, and whether both can be written."""
+    from potstill.models.cache import cache_folder
+
     for name, folder in (("working folder", Path.cwd()), ("cache folder", cache_folder())):
         standing = next(place for place in (folder, *folder.parents) if place.exists())
         free = shutil.disk_usage(standing).free
@@ -156,6 +155,8 @@ def look_at_the_hub() -> Iterator[Finding]:
 
 def look_at_keys() -> Iterator[Finding]:
     """Which keys of the catalogue's endpoints are set: their names, never their values."""
+    from potstill.models.catalogue import entries
+
     names = sorted({name for entry in entries().values() if (name := entry.api_key_env)})
     there = [name for name in names if os.environ.get(name)]
     if there:

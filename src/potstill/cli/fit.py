@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def count_tokens(tokenizer: Tokenizer | None, messages: Iterable[Message]) -> in
 def look_up(weights: WeightsSpec) -> LocalModel:
     """What is known of a local model; nothing is fetched and no torch imported. Raises ModelError where it cannot be loaded."""
     assert weights.model is not None
+    if importlib.util.find_spec("torch") is None:
+        raise ModelError(f"{weights.model}: local models need torch: pip install 'potstill[train]'")
     entry = catalogue.find(weights.model)
     folder = _at_hand(weights)
     parameters, context, layers = (entry.parameters, entry.context, None) if entry else (None, None, None)
@@ -120,7 +123,7 @@ def _at_hand(weights: WeightsSpec) -> Path | None:
 
 def _in_hub_cache(hub_id: str, revision: str | None) -> Path | None:
     try:
-        from huggingface_hub import errors, snapshot_download
+        from huggingface_hub import constants, errors, snapshot_download
     except ModuleNotFoundError:
         raise ModelError(f"{hub_id}: hub models need an extra: pip install 'potstill[train]'") from None
     try:
@@ -128,4 +131,8 @@ def _in_hub_cache(hub_id: str, revision: str | None) -> Path | None:
     except errors.HFValidationError as error:
         raise ModelError(f"{hub_id}: is not a hub id: {error}") from None
     except errors.LocalEntryNotFoundError:
+        if constants.HF_HUB_OFFLINE:
+            raise ModelError(
+                f"{hub_id}: is not on this machine, and HF_HUB_OFFLINE forbids to fetch it: `potstill models pull` without it"
+            ) from None
         return None

@@ -63,6 +63,8 @@ def init(
     if sample:
         answers = replace(answers, teacher="smollm2-135m-instruct", student="", carve_layers=10)
     elif not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("there is no terminal to ask questions at; `potstill init --yes` takes the defaults")
         answers = interview(answers)
     files = [SPEC_NAME, *(f"{split}.jsonl" for split in _SPLITS)] if sample else [SPEC_NAME]
     for name in files:
@@ -78,9 +80,7 @@ def init(
 
 
 def interview(answers: Answers) -> Answers:
-    """Ask for what a spec cannot do without. Raises UsageError where nobody sits at the terminal."""
-    if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask questions at; `potstill init --yes` takes the defaults")
+    """Ask for what a spec cannot do without."""
     tasks = get_args(TaskType)
     task = ""
     while task not in tasks:

@@ -7,7 +7,6 @@ import sys
 from types import FrameType
 from typing import Annotated
 
-import click
 import typer
 
 from potstill import __version__
@@ -52,24 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line (by default this process's); exit with 0, 1 (a user can act on the message), 2 (usage) or 130 (stopped)."""
     signal.signal(signal.SIGTERM, _stop)
     try:
-        sys.exit(app(arguments, standalone_mode=False))
+        app(arguments)
     except PotstillError as error:
-        sys.exit(_complain(str(error), error.exit_code))
-    except click.ClickException as error:
-        sys.exit(_complain(error.format_message(), 2, hint="`potstill --help` lists the commands"))
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-
-
-def _complain(message: str, code: int, hint: str = "") -> int:
-    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(message, err=True)
-    if hint:
-        typer.echo(hint, err=True)
-    return code
+        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

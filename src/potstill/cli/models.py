@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from potstill.errors import UsageError
-from potstill.models.catalogue import Entry, entries, find, near_names
-from potstill.models.locate import locate
-from potstill.spec import WeightsSpec
+
+if TYPE_CHECKING:
+    from potstill.models.catalogue import Entry
 
 models_app = typer.Typer(help="The catalogue of teachers and students.", invoke_without_command=True)
 _UNKNOWN = "–"
@@ -21,6 +21,8 @@ def list_models(context: typer.Context) -> None:
     """List the models that can be named in a spec."""
     if context.invoked_subcommand is not None:
         return
+    from potstill.models.catalogue import entries
+
     rows: list[tuple[str, ...]] = [("name", "what for", "parameters", "context", "$ in/out a million", "licence")]
     rows += [_row(name, entry) for name, entry in entries().items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -33,6 +35,8 @@ def list_models(context: typer.Context) -> None:
 @models_app.command("show")
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the catalogue.")]) -> None:
     """Tell all that the catalogue knows of a model."""
+    from potstill.models.catalogue import find
+
     entry = find(name)
     if entry is None:
         raise UsageError(f'"{name}" is not in the catalogue; {_hint(name)}')
@@ -51,6 +55,10 @@ def pull(
     ] = "index",
 ) -> None:
     """Fetch a model's weights now, so that a run need not: safetensors only."""
+    from potstill.models.catalogue import find
+    from potstill.models.locate import locate
+    from potstill.spec import WeightsSpec
+
     entry = find(name)
     if entry is None and "/" not in name:
         raise UsageError(f'"{name}" is neither in the catalogue nor a hub id; {_hint(name)}')
@@ -105,5 +113,7 @@ def _count(parameters: float) -> str:
 
 
 def _hint(name: str) -> str:
+    from potstill.models.catalogue import near_names
+
     near = near_names(name)
     return f"did you mean {' or '.join(near)}?" if near else "`potstill models` lists its names"

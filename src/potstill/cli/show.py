@@ -62,9 +62,8 @@ def _line(event: Event) -> str | None:
             return f"{TITLES[event.stage]}: stands already"
         case StageFinished():
             return f"  {event.summary} [{seconds_text(event.seconds)}]" if event.summary else None
-        case Measured():
-            values = ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
-            return f"  {event.task}, step {event.step}: {values}"
+        case Measured(values={"validation": value}):
+            return f"  validation after step {event.step}: {value:.4f}"
         case Noticed():
             return f"  {'warning: ' if event.level == 'warning' else ''}{event.text}"
         case RunFinished():
@@ -83,7 +82,7 @@ class PlainView:
     """Lines for pipes and logs: a line an event, and one every ten seconds of long work."""
 
     def __init__(self) -> None:
-        self._last = 0.0
+        self._last = time.monotonic()
 
     def __enter__(self) -> PlainView:
         return self

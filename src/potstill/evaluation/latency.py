@@ -23,7 +23,8 @@ def measure_inference_time(
 
     `task` renders the rows; without one, the turns up to the last user turn are asked as they stand. Answers end after
     `max_new_tokens` (by default the task's limit, 256 without a task). The first row is asked `warm_up` times before, uncounted.
-    Must not be called from a running event loop. Raises DataError where there are no rows, ModelError where a call fails.
+    Calls that fail are not timed; `n` says how many were. Must not be called from a running event loop.
+    Raises DataError where there are no rows, ModelError where every call fails.
     """
     limit = max_new_tokens or (task.max_new_tokens if task is not None else 256)
     requests = [Request(_prompt(row, task), Sampling(max_new_tokens=limit)) for row in rows]
@@ -33,19 +34,26 @@ def measure_inference_time(
 async def time_answers(model: Model, requests: Sequence[Request], *, warm_up: int, on_answer: Callable[[], None] = lambda: None) -> Timing:
     """The figures of `measure_inference_time` for requests that are rendered already; `on_answer` is called after each answer.
 
-    Raises DataError where there are no requests, ModelError where a call fails.
+    Raises DataError where there are no requests, ModelError where every call fails.
     """
     if not requests:
         raise DataError("no rows to measure: give at least one")
     for _ in range(warm_up):
-        await _answer(model, requests[0])
+        await model.complete([requests[0]])
         on_answer()
-    seconds, tokens = [], 0
+    seconds, tokens, failure = [], 0, ""
     for request in requests:
-        elapsed, written = await _answer(model, request)
-        seconds.append(elapsed)
-        tokens += written
+        started = time.perf_counter()
+        [completion] = await model.complete([request])
+        elapsed = time.perf_counter() - started
+        if completion.finish_reason == "error":
+            failure = completion.error or "no reason given"
+        else:
+            seconds.append(elapsed)
+            tokens += completion.usage.output_tokens
         on_answer()
+    if not seconds:
+        raise ModelError(f"{model.name}: every call failed while latency was measured, the last: {failure}; run the same command again")
     return summarise(seconds, tokens)
 
 
@@ -60,15 +68,6 @@ def summarise(seconds: Sequence[float], tokens: int) -> Timing:
         "tokens_per_s": tokens / total if total > 0 else 0.0,
         "n": len(seconds),
     }
-
-
-async def _answer(model: Model, request: Request) -> tuple[float, int]:
-    started = time.perf_counter()
-    [completion] = await model.complete([request])
-    elapsed = time.perf_counter() - started
-    if completion.finish_reason == "error":
-        raise ModelError(f"{model.name}: a call failed while latency was measured: {completion.error}; run the same command again")
-    return elapsed, completion.usage.output_tokens
 
 
 def _prompt(row: Example, task: Task | None) -> tuple[Message, ...]:

@@ -13,11 +13,11 @@ from potstill.jobs.lines import event_line
 from potstill.jobs.local import LocalBackend
 from potstill.jobs.registry import choose_version
 from potstill.jobs.workspace import open_workspace
-from potstill.store.events import Event, Progressed
+from potstill.store.events import Event, Measured, Progressed
 
 _POLL_SECONDS = 0.25
-# Progress is told twice a second; a log wants it less often.
-_PROGRESS_SECONDS = 5.0
+# Progress is told twice a second, the loss at every step; a log wants each less often.
+_OFTEN_SECONDS = 5.0
 
 
 class JobOperations:
@@ -59,15 +59,17 @@ class JobOperations:
         return job
 
     def _watch(self, name: str) -> Iterator[Event]:
-        cursor, shown_at, ended = 0, 0.0, False
+        cursor, ended = 0, False
+        shown_at: dict[str, float] = {}
         while not ended:
             ended = self.get(name).status in FINAL
             events, cursor = self._backend.events(name, cursor)
             for event in events:
-                if isinstance(event, Progressed):
-                    if event.at - shown_at < _PROGRESS_SECONDS:
+                if isinstance(event, Progressed | Measured):
+                    kind = f"{type(event).__name__} {event.task} {sorted(event.values) if isinstance(event, Measured) else ''}"
+                    if event.at - shown_at.get(kind, 0.0) < _OFTEN_SECONDS:
                         continue
-                    shown_at = event.at
+                    shown_at[kind] = event.at
                 yield event
             if not ended:
                 time.sleep(_POLL_SECONDS)
@@ -99,9 +101,10 @@ class ModelOperations:
         """Ask a model the test questions, greedily, and score its answers; figures by the names that were asked for.
 
         `model_name` is a registered model, a catalogue name, a hub id or a path. Where a job that is still at work will register
-        it, and no `version` is named, that job is streamed to its end first. `metrics` are names of `potstill.jobs.scoring`: "accuracy" (share of the answers that equal an
-        acceptable reference), "bleu_score", "rouge_l", "inference_time" (median seconds an answer, asked one by one), ...; by
-        default accuracy, the metrics of the task and inference_time. `task_type` is needed where no job tells it and the rows do not.
+        it, and no `version` is named, that job is streamed to its end first. `metrics` are names of `potstill.tasks.metrics` and
+        `potstill.jobs.scoring.TIMINGS`: "accuracy" (share of the answers that equal an acceptable reference, whatever the task),
+        "bleu_score" (points of 100), "inference_time" (median seconds an answer, asked one by one), ...; by default accuracy, the
+        metrics of the task and inference_time. `task_type` is needed where no job tells it and the rows do not.
         Raises JobError where the job failed, DataError where rows or references are missing.
         """
         if version is None:

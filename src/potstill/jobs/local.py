@@ -12,7 +12,7 @@ from potstill.data.read import check_readable
 from potstill.errors import JobError
 from potstill.jobs.entities import FINAL, DistillationJob, EvaluationRequest, Job, RegisteredModel
 from potstill.jobs.process import launch, stop
-from potstill.jobs.records import JOB_FILE, JobRecord, read_job, read_record, request_cancel, write_job, write_state
+from potstill.jobs.records import JOB_FILE, JobRecord, read_job, read_record, request_cancel, settle_cancelled, write_job
 from potstill.jobs.registry import Registry, choose_version
 from potstill.jobs.scoring import evaluate_registered, evaluate_unregistered
 from potstill.jobs.translate import spec_of, student_label
@@ -76,8 +76,7 @@ class LocalBackend:
             raise JobError(f"job {name} has ended ({job.status}), so it cannot be cancelled")
         request_cancel(folder)
         stop(folder, _PATIENCE_SECONDS)
-        if read_job(folder).status not in FINAL:
-            write_state(folder, "Canceled")
+        settle_cancelled(folder)
         return read_job(folder)
 
     def events(self, name: str, cursor: int = 0) -> tuple[Sequence[Event], int]:

@@ -73,6 +73,12 @@ def request_cancel(folder: Path) -> None:
     write_json(folder / CANCEL_FILE, {"at": time.time()})
 
 
+def settle_cancelled(folder: Path) -> None:
+    """Write down that the job is cancelled, where its worker died before it could."""
+    if read_json(folder / STATE_FILE)["status"] not in FINAL:
+        write_state(folder, "Canceled")
+
+
 def cancel_requested(folder: Path) -> bool:
     """Whether the job is to be cancelled."""
     return (folder / CANCEL_FILE).exists()

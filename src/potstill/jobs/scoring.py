@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from potstill.data.dataset import Dataset, load_dataset
+from potstill.data.dataset import load_dataset
 from potstill.data.labels import load_labels
 from potstill.errors import DataError, SpecError
 from potstill.evaluation.intervals import Bootstrap
-from potstill.evaluation.latency import measure_inference_time
-from potstill.evaluation.score import evaluate_model
+from potstill.evaluation.latency import Timing, time_answers
+from potstill.evaluation.predict import Reply, ask_questions, build_questions, greedy_requests
+from potstill.evaluation.score import compare_to_references, require_references
 from potstill.jobs.entities import EvaluationRequest, RegisteredModel
 from potstill.jobs.guess import guess_task
 from potstill.jobs.records import read_record
@@ -67,7 +68,7 @@ def evaluate_registered(model: RegisteredModel, job_folder: Path, wanted: Evalua
     """Figures of a model that a job left, on the job's own task."""
     spec = read_record(job_folder).run_spec(job_folder)
     scored = Scored.of(spec.task, load_labels(Run(spec, job_folder, EventLog())))
-    _check_names(wanted.metrics, scored)
+    check_names(wanted.metrics, scored)
     rows = load_dataset(wanted.test_data, spec.data.columns, conversation=spec.task.type == "conversation")
     student = spec.student
     weights = WeightsSpec(model=str(model.path), trust_remote_code=student.trust_remote_code, dtype=student.dtype, device=student.device)
@@ -79,7 +80,7 @@ def evaluate_unregistered(wanted: EvaluationRequest) -> dict[str, float]:
     kind = None if wanted.task_type is None else task_type(wanted.task_type)
     rows = load_dataset(wanted.test_data, conversation=kind == "conversation")
     scored = Scored.of(*task_of(rows, kind))
-    _check_names(wanted.metrics, scored)
+    check_names(wanted.metrics, scored)
     return score_names(load_model(wanted.model_name), scored, rows, wanted.metrics)
 
 
@@ -97,7 +98,7 @@ def task_of(rows: Sequence[Example], kind: str | None = None) -> tuple[TaskSpec,
     return TaskSpec(type="nli", labels=labels), labels
 
 
-def score_names(model: Model, scored: Scored, rows: Dataset, names: Sequence[str] | None) -> dict[str, float]:
+def score_names(model: Model, scored: Scored, rows: Sequence[Example], names: Sequence[str] | None) -> dict[str, float]:
     """The figures that `names` ask for (None: the default ones), each under its own name.
 
     `accuracy` is the share of answers that equal an acceptable reference, letter case and white space aside; in math, that have its
@@ -105,25 +106,56 @@ def score_names(model: Model, scored: Scored, rows: Dataset, names: Sequence[str
     Timings take the first 12 rows. Raises SpecError for unknown names, DataError without rows or references.
     """
     wanted = tuple(names) if names is not None else scored.default_metrics
-    _check_names(wanted, scored)
-    found: dict[str, float] = {}
+    check_names(wanted, scored)
+    asked = [ask_row(row, scored.task.type) for row in rows]
     metrics = {name: _metric_name(name, scored) for name in wanted if name not in TIMINGS}
-    if metrics:
-        built = [build_metric(each, scored.labels) for each in dict.fromkeys(metrics.values())]
-        with tempfile.TemporaryDirectory() as folder:
-
-            def evaluate() -> dict[str, float]:
-                with Ledger(Path(folder) / "ledger.sqlite") as ledger:
-                    made = evaluate_model(model, scored.task, rows, built, ledger=ledger, settings=_QUICK)
-                return {name: score.value for name, score in made.scores.items()}
-
-            figures = outside_any_loop(evaluate)
-        found |= {name: figures[metric] for name, metric in metrics.items()}
     timings = [name for name in wanted if name in TIMINGS]
+    found: dict[str, float] = {}
+    if metrics:
+        figures = score_answers(model, scored, asked, tuple(metrics.values()))
+        found |= {name: figures[metric] for name, metric in metrics.items()}
     if timings:
-        timed = outside_any_loop(lambda: measure_inference_time(model, rows[:TIMED_ROWS], scored.task))
+        timed = time_rows(model, scored.task, asked[:TIMED_ROWS])
         found |= {name: float(timed[TIMINGS[name]]) for name in timings}
     return {name: found[name] for name in wanted}
+
+
+def score_answers(model: Model, scored: Scored, rows: Sequence[Example], metrics: Sequence[str]) -> dict[str, float]:
+    """Ask a model the questions of `rows`, greedily, and score its answers by `metrics`, names of `potstill.tasks.metrics`."""
+    built = [build_metric(name, scored.labels) for name in dict.fromkeys(metrics)]
+    questions = build_questions(scored.task, rows)
+    require_references(questions, built)
+
+    def ask() -> list[Reply]:
+        with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
+            asking = ask_questions(model, scored.task, questions, ledger, max_new_tokens=scored.task.max_new_tokens)
+            return asyncio.run(_then_hang_up(model, asking))
+
+    compared = compare_to_references(built, questions, {model.name: outside_any_loop(ask)}, _QUICK)
+    return {name: score.value for name, score in compared.scores[model.name].items()}
+
+
+def time_rows(model: Model, task: Task, rows: Sequence[Example]) -> Timing:
+    """Seconds an answer and tokens a second, each question asked alone; the keys are those of `evaluation.latency`."""
+    requests = greedy_requests(build_questions(task, rows), task.max_new_tokens)
+    return outside_any_loop(lambda: asyncio.run(_then_hang_up(model, time_answers(model, requests, warm_up=1))))
+
+
+def ask_row(row: Example, kind: str) -> Example:
+    """A row as a task of this kind asks it: an answer that generation put at its end is taken off, and serves where a reference lacks."""
+    if kind == "conversation" or not row.trained_turns or row.messages[-1].role != "assistant":
+        return row
+    answer = row.messages[-1].content
+    return replace(row, messages=row.messages[:-1], trained_turns=(), reference=row.reference or (answer,))
+
+
+async def _then_hang_up(model: Model, work: Coroutine[Any, Any, Result]) -> Result:
+    # An endpoint's connections belong to this loop, and it opens others when it is asked again; a local model would lose its weights.
+    try:
+        return await work
+    finally:
+        if not model.capabilities.logits:
+            await model.close()
 
 
 def outside_any_loop(work: Callable[[], Result]) -> Result:
@@ -141,7 +173,8 @@ def _metric_name(name: str, scored: Scored) -> str:
     return "math_accuracy" if canonical == "accuracy" and scored.task.type == "math" else canonical
 
 
-def _check_names(names: Sequence[str] | None, scored: Scored) -> None:
+def check_names(names: Sequence[str] | None, scored: Scored) -> None:
+    """Raises SpecError for a name that neither a metric nor a timing has."""
     for name in names or ():
         if name in TIMINGS:
             continue

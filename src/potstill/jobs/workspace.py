@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from potstill.errors import SpecError
+from potstill.models.catalogue import entries
 from potstill.store.atomic import read_json, store_error, write_json
 
 CONFIG_NAMES = ("potstill.json", "config.json")
@@ -82,7 +83,11 @@ def open_workspace(start: Path | None = None) -> Workspace:
         (folder / "jobs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise store_error(folder, error) from None
-    return Workspace(folder, config.settings, _write_catalogue(folder, base, config.catalogue) if config.catalogue else None)
+    catalogue = _write_catalogue(folder, base, config.catalogue) if config.catalogue else None
+    workspace = Workspace(folder, config.settings, catalogue)
+    with workspace.names():
+        entries()  # read now, so that a bad entry is told before a job is made of it
+    return workspace
 
 
 def find_config(folder: Path) -> Path | None:
@@ -116,9 +121,9 @@ def _is_ours(path: Path) -> bool:
     return isinstance(found, dict) and not found.keys().isdisjoint(WorkspaceConfig.model_fields)
 
 
-def _write_catalogue(folder: Path, base: Path, entries: Mapping[str, Mapping[str, Any]]) -> Path:
+def _write_catalogue(folder: Path, base: Path, own: Mapping[str, Mapping[str, Any]]) -> Path:
     """The workspace's own names as a catalogue file; paths in it are made absolute, from the config's folder."""
-    placed = {name: dict(entry) for name, entry in entries.items()}
+    placed = {name: dict(entry) for name, entry in own.items()}
     for entry in placed.values():
         if isinstance(entry.get("path"), str):
             entry["path"] = str(base / Path(entry["path"]).expanduser())

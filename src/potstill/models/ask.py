@@ -77,7 +77,6 @@ def request_key(model: Model, request: Request) -> str:
         {
             "version": KEY_VERSION,
             "identity": model.identity,
-            "model": model.name,
             "messages": [(message.role, message.content) for message in request.messages],
             "sampling": dataclasses.asdict(request.sampling),
             "sample": request.sample,

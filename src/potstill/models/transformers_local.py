@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from potstill.errors import ModelError
+from potstill.models import chat
 from potstill.models.base import Capabilities
-from potstill.models.chat import prompt_ids, stop_ids
 from potstill.models.decoding import Continuation, Prompt, decode
 from potstill.models.weights import Weights
 from potstill.records import Completion, Request, Usage
@@ -35,14 +35,14 @@ class TransformersModel:
         self.identity = weights.identity
         self.batch_size = batch_size
         self.concurrency = 1
-        self._stops = stop_ids(self.tokenizer, self.module)
+        self.stop_ids = chat.stop_ids(self.tokenizer, self.module)
         config = self.module.config.get_text_config()
         self._context: int = getattr(config, "max_position_embeddings", None) or 1 << 30
         self._busy = threading.Lock()
 
     def prompt_tokens(self, request: Request) -> list[int]:
         """The ids that this request sends."""
-        return prompt_ids(self.tokenizer, request.messages)
+        return chat.prompt_ids(self.tokenizer, request.messages)
 
     def length(self, request: Request) -> int:
         """How long the request's prompt is, in tokens; what batches are sorted by."""
@@ -65,7 +65,7 @@ class TransformersModel:
         """Continue prompts of token ids as one batch. Raises ModelError where memory runs out."""
         try:
             with self._busy:
-                return decode(self.module, prompts, self._stops, cancelled=cancelled)
+                return decode(self.module, prompts, self.stop_ids, cancelled=cancelled)
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(self.name, len(prompts), error) from None
         except RuntimeError as error:

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.errors import TrainingError
 from potstill.models.weights import Weights, load_weights, quiet_transformers
 from potstill.records import Example
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.training.batches import LengthBatches
-from potstill.training.folders import Checkpoints, replace_folder
+from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, since_best
 from potstill.training.objectives.base import Objective
 from potstill.training.rows import EncodedRows, Positions, encode_rows
@@ -118,6 +119,7 @@ def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
 
 def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
+    recover_folder(job.folder / "best")
     newest = Checkpoints(job.folder / "checkpoints").newest()
     step, log = checkpoint_log(newest) if newest else (0, [])
     if _is_over(job, plan, step, log):
@@ -199,8 +201,9 @@ def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
         log_level="error",
         report_to=[],
     )
-    # One process uses one accelerator: replicas of DataParallel would call another forward pass than ours.
-    assert arguments.device is not None
+    if arguments.world_size > 1:
+        raise TrainingError(f"training runs in one process, but {arguments.world_size} were started; start `potstill` without a launcher")
+    # One accelerator: the replicas of DataParallel would call another forward pass than ours.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 

@@ -19,14 +19,13 @@ _LOW_DISK_BYTES = 2**20
 def replace_folder(folder: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `folder` when the block ends well, and vanishes when it does not.
 
-    A kill between the two renames leaves no `folder` for a moment, and never half of one. Raises StoreError where it
-    cannot be written.
+    A kill between the two renames leaves no `folder`, until `recover_folder`, and never half of one. Raises StoreError where
+    it cannot be written.
     """
-    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    part, old = _beside(folder)
     try:
         with writing(folder):
-            for leftover in (part, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+            recover_folder(folder)
             part.mkdir(parents=True)
             yield part
             _sync_files(part)
@@ -37,6 +36,15 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     finally:
         for leftover in (part, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Undo what a kill left of `replace_folder`: put the old folder back where none stands, remove the half-written one."""
+    part, old = _beside(folder)
+    if old.exists() and not folder.exists():
+        os.rename(old, folder)
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -85,6 +93,10 @@ class Checkpoints:
 
     def _standing(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
 
 
 def _sync_files(folder: Path) -> None:

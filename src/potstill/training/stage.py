@@ -91,9 +91,12 @@ def _objective_name(run: Run) -> ObjectiveName:
 def _vocabulary(weights: WeightsSpec) -> dict[str, int]:
     from transformers import AutoTokenizer
 
+    from potstill.models.weights import quiet_transformers
+
     path = locate(weights)
     where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-    tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=weights.trust_remote_code, local_files_only=True, **settings)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=weights.trust_remote_code, local_files_only=True, **settings)
     found: dict[str, int] = tokenizer.get_vocab()
     return found
 

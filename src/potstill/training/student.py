@@ -106,6 +106,8 @@ def _prove(full: Any, folder: Path, trimmed: TrimmedVocabulary, token_use: Token
     from transformers import AutoTokenizer
 
     saved = AutoTokenizer.from_pretrained(folder)
+    if saved.get_vocab() != trimmed.tokenizer.get_vocab():
+        raise ModelError(f"{type(saved).__name__} does not read back the trimmed tokenizer; set `student.carve.vocabulary: full`")
     for expected, found in zip(token_use(full), token_use(saved), strict=True):
         if trimmed.kept_ids[np.asarray(found, dtype=np.int64)].tolist() != list(expected):
             raise ModelError(

@@ -67,11 +67,15 @@ def pick_questions(task: Task, gold: Sequence[Example], answered: Sequence[Examp
     `gold` are validation rows as the user gave them; `answered` the same rows with the teacher's turns in `messages`. Rows
     without either are passed over. The rows are drawn with `seed`, and keep their order.
     """
-    by_id = {example.id: example for example in answered}
-    usable = [example for example in gold if example.reference or example.id in by_id]
-    generator = np.random.default_rng(seed)
-    chosen = sorted(generator.choice(len(usable), size=min(limit, len(usable)), replace=False)) if usable else []
-    return tuple(question for place in chosen for question in _questions(task, usable[place], by_id.get(usable[place].id)))
+    answers = {example.id: place for place, example in enumerate(answered)}
+    usable = [place for place, example in enumerate(gold) if example.reference or example.id in answers]
+    if not usable:
+        return ()
+    drawn = np.random.default_rng(seed).choice(usable, size=min(limit, len(usable)), replace=False)
+    found: list[Question] = []
+    for example in (gold[int(place)] for place in sorted(drawn)):
+        found.extend(_questions(task, example, answered[answers[example.id]] if example.id in answers else None))
+    return tuple(found)
 
 
 def _questions(task: Task, example: Example, answered: Example | None) -> list[Question]:

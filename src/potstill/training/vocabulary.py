@@ -24,6 +24,8 @@ from potstill.store.atomic import read_json, write_json
 _RESERVED = re.compile(r"<\|?(unused|reserved|extra_id|dummy|placeholder)[a-z_]*[-_ ]?\d*\|?>")
 """Added tokens that stand for nothing (Gemma brings 6,000, Llama 250): they stay only where the data uses them."""
 
+_NAMED_TOKENS = {"bos_token", "eos_token", "unk_token", "pad_token"}
+
 Pair = tuple[str, str]
 
 
@@ -53,11 +55,13 @@ def trim_vocabulary(tokenizer: Any, used_ids: Iterable[int]) -> TrimmedVocabular
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Save so that AutoTokenizer reads `tokenizer.json` as it stands.
 
-    Under a model family's own class it would be put together anew, from the family's usual parts.
+    Under a model family's own class it would be put together anew, from the family's usual parts. Some classes are used whatever
+    the file says (Qwen2's); their usual special tokens are declined by name.
     """
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    write_json(path, read_json(path) | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    declined = dict.fromkeys(_NAMED_TOKENS - set(tokenizer.special_tokens_map))
+    write_json(path, declined | read_json(path) | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _kept_tokens(layout: dict[str, Any], used_ids: set[int]) -> set[str]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from potstill.cli.init import Answers, init, interview, sample_rows, spec_text
@@ -55,12 +56,12 @@ def test_without_a_terminal_the_interview_says_what_to_do(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_answers_of_the_interview_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    replies = iter(["cooking", "qa", "rows.jsonl", "", "held-out.jsonl", "org/large", "org/small"])
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("typer.prompt", lambda text, default="", show_default=True: next(replies) or default)
-    found = interview(Answers("mine"))
-    assert (found.task, found.train, found.validation, found.test) == ("qa", "rows.jsonl", "", "held-out.jsonl")
+def test_answers_of_the_interview_are_taken() -> None:
+    asking = typer.Typer()
+    asking.command()(lambda: typer.echo(interview(Answers("mine"))))
+    result = CliRunner().invoke(asking, input="cooking\nqa\nrows.csv\n\nheld-out.jsonl\n\norg/small\n")
+    expected = Answers("mine", "qa", "rows.csv", "", "held-out.jsonl", "deepseek-v3", "org/small")
+    assert result.output.splitlines()[-1].endswith(str(expected))
 
 
 @pytest.mark.parametrize("there", ["potstill.yaml", "test.jsonl"])

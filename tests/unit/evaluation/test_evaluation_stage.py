@@ -10,6 +10,7 @@ from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.predict import build_questions
 from potstill.evaluation.score import evaluate_model
 from potstill.models.echo import EchoModel
+from potstill.models.testing import OpenAIStub, refused
 from potstill.records import Completion, Example, Message
 from potstill.report.gather import gather_report
 from potstill.report.table import comparison_table, headline
@@ -23,6 +24,8 @@ from potstill.tasks.metrics import build_metric
 from tiny import tiny_llama
 
 QUESTIONS = ["What is the capital of France?", "Summarise the text below", "0 1 2 3", "the dog does not mind", "sorted list of names"]
+
+ECHO = {"model": "echo"}
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +42,13 @@ def rows(references=True, groups=(None,)):
     ]
 
 
-def make_run(folder, models, test=None, teacher="echo", listeners=(), **evaluation):
+def make_run(folder, models, test=None, teacher=ECHO, listeners=(), **evaluation):
     """A run whose earlier stages are done."""
     raw = {
         "name": "tiny",
         "task": {"type": "summarization", "max_new_tokens": 6},
         "data": {"train": "train.jsonl"},
-        "teacher": {"model": teacher},
+        "teacher": teacher,
         "student": {"model": str(models["best"])},
         "evaluation": {"resamples": 200, "latency_rows": 2, **evaluation},
         "seed": 3,
@@ -161,12 +164,24 @@ def test_the_report_reads_what_the_evaluation_wrote(evaluated):
 
 
 def test_a_local_teacher_is_measured_alone_too(tmp_path, models, tiny_teacher):
-    run = make_run(tmp_path, models, teacher=str(tiny_teacher), systems=["teacher"])
+    run = make_run(tmp_path, models, teacher={"model": str(tiny_teacher)}, systems=["teacher"])
     stage.work(run, resumed=False)
     scores = scores_of(run)
     assert scores["timings"]["teacher"]["where"] == "in a process of its own"
     assert scores["comparisons"]["rouge_l"] == {}
     assert scores["agreement"] is None
+
+
+def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_asked(tmp_path, models):
+    with OpenAIStub(faults=[refused(400, "filtered")]) as stub:
+        run = make_run(tmp_path, models, teacher={"model": "m", "base_url": stub.base_url, "max_attempts": 1}, systems=["teacher"])
+        stage.work(run, resumed=False)
+    scores = scores_of(run)
+    assert scores["timings"]["teacher"]["where"] == "over the wire"
+    assert set(scores["sizes"]["teacher"].values()) == {None}
+    assert scores["systems"]["teacher"]["failed"] == 1
+    assert scores["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 4
+    assert {(call["temperature"], call["max_tokens"]) for call in stub.calls} == {(0.0, 6)}
 
 
 def test_without_references_only_agreement_is_scored_and_said(tmp_path, models):

@@ -38,10 +38,15 @@ class CountingEcho(EchoModel):
 
 
 class Failing(EchoModel):
-    """Every call fails by itself."""
+    """Calls with these words fail by themselves."""
+
+    def __init__(self, *words):
+        super().__init__()
+        self._words = words
 
     async def complete(self, requests):
-        return [Completion("", "error", error="busy") for _ in requests]
+        failed = Completion("", "error", error="busy")
+        return [failed if r.messages[-1].content in self._words else (await super(Failing, self).complete([r]))[0] for r in requests]
 
 
 def test_percentiles_mean_and_rate_are_those_of_their_definitions():
@@ -82,8 +87,10 @@ def test_nothing_to_time_is_an_error():
 
 
 def test_a_failed_call_is_not_timed_as_a_fast_one():
-    with pytest.raises(ModelError, match="busy"):
-        measure_inference_time(Failing(), [row(("user", "a"))])
+    timing = measure_inference_time(Failing("a"), [row(("user", "a")), row(("user", "b"))])
+    assert timing["n"] == 1
+    with pytest.raises(ModelError, match="every call failed while latency was measured, the last: busy"):
+        measure_inference_time(Failing("a"), [row(("user", "a"))])
 
 
 def test_a_request_survives_the_way_into_the_process():

@@ -1,7 +1,8 @@
 """A teacher that takes its time and writes down what it is asked; as a program, one run of generation that may be killed.
 
-`python slow_teacher.py RUN_FOLDER LOG KIND`: generates with rows and settings that are always the same. Each call adds a line to LOG
-before it is answered, so that the caller knows what was in flight.
+`python slow_teacher.py RUN_FOLDER LOG KIND HANG_AFTER`: generates with rows and settings that are always the same. Each call adds its
+keys to LOG before it is answered, so that the caller knows what was in flight; after HANG_AFTER requests calls hang, so that the
+process lives until it is killed.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ class SlowTeacher:
     name = "slow"
     identity = "slow:1"
 
-    def __init__(self, kind: str = "endpoint", log: Path | None = None, seconds: float = 0.0) -> None:
+    def __init__(self, kind: str = "endpoint", log: Path | None = None, *, seconds: float = 0.0, hang_after: int = 10**9) -> None:
         self.batch_size, self.concurrency = KINDS[kind]
         self.closed = False
-        self._log, self._seconds = log, seconds
+        self._log, self._seconds, self._left = log, seconds, hang_after
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
         if self._log is not None:
             descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(descriptor, "".join(request_key(self, request) + "\n" for request in requests).encode())
             os.close(descriptor)
-        await asyncio.sleep(self._seconds)
+        self._left -= len(requests)
+        await asyncio.sleep(self._seconds if self._left > 0 else 3600)
         return [self._answer(request, len(requests)) for request in requests]
 
     def _answer(self, request: Request, companions: int) -> Completion:
@@ -94,4 +96,4 @@ def run_generation(folder: Path, teacher: SlowTeacher) -> str:
 
 
 if __name__ == "__main__":
-    run_generation(Path(sys.argv[1]), SlowTeacher(sys.argv[3], Path(sys.argv[2]), 0.01))
+    run_generation(Path(sys.argv[1]), SlowTeacher(sys.argv[3], Path(sys.argv[2]), seconds=0.01, hang_after=int(sys.argv[4])))

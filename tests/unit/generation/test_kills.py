@@ -13,25 +13,17 @@ import pytest
 from slow_teacher import KINDS, SlowTeacher, run_generation
 
 FILES = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl")
+KILLS = 3
 PROGRAM = Path(__file__).with_name("slow_teacher.py")
 
 
-def start(folder: Path, log: Path, kind: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, PROGRAM, folder, log, kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(folder: Path, log: Path, kind: str, hang_after: int) -> subprocess.Popen:
+    program = [sys.executable, PROGRAM, folder, log, kind, str(hang_after)]
+    return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
-
-
-def stop_after(child: subprocess.Popen, log: Path, moments: random.Random, number: signal.Signals) -> int:
-    """Send the signal soon after some requests have left (unless the child ends by itself before), and wait."""
-    count, pause = moments.randint(1, 45), moments.uniform(0.0, 0.03)
-    while child.poll() is None and len(lines(log)) < count:
-        time.sleep(0.002)
-    time.sleep(pause)
-    child.send_signal(number)
-    return child.wait()
 
 
 def answered(folder: Path, copy: Path) -> set[str]:
@@ -54,21 +46,25 @@ def test_a_killed_run_asks_nothing_twice_and_ends_as_an_uninterrupted_one(tmp_pa
     run_generation(tmp_path / "whole", SlowTeacher(kind))
     width = KINDS[kind][0] * KINDS[kind][1]
     moments = random.Random(f"{kind} {number}")
-    folder, asked, known = tmp_path / "cut", set(), set()
-    kills = repeated = 0
-    while True:
-        log = tmp_path / f"log{kills}"
-        ended = stop_after(start(folder, log, kind), log, moments, number)
+    folder, asked, known, repeated = tmp_path / "cut", set(), set(), 0
+    for kill in range(KILLS + 1):
+        log = tmp_path / f"log{kill}"
+        count = moments.randint(1, 25)
+        child = start(folder, log, kind, count if kill < KILLS else 10**9)
+        if kill < KILLS:
+            while len(lines(log)) < count:
+                assert child.poll() is None
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0.0, 0.03))
+            child.send_signal(number)
+        ended = child.wait()
+        assert (ended == 0) == (kill == KILLS)
         now = lines(log)
         assert len(set(now)) == len(now)
         assert not known & set(now)
         repeated += len(asked & set(now))
         asked |= set(now)
-        known = answered(folder, tmp_path / f"copy{kills}")
+        known = answered(folder, tmp_path / f"copy{kill}")
         assert len(asked - known) <= width
-        if ended == 0:
-            break
-        kills += 1
-    assert kills >= 2
-    assert repeated <= kills * width
+    assert 0 < repeated <= KILLS * width
     assert contents(folder) == contents(tmp_path / "whole")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CHATML, tiny_llama, tiny_tokenizer
 
 from potstill.errors import ModelError
 from potstill.models.chat import prompt_ids, prompt_text, stop_ids, training_ids, training_sequences
 from potstill.records import Message
+from tiny import CHATML, tiny_llama, tiny_tokenizer
 
 PHI3 = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"

@@ -14,7 +14,6 @@ import pytest
 import torch
 from lessons import job, rows, validation
 from safetensors.torch import load_file
-from tiny import edit_json
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
 
 from potstill.errors import TrainingError
@@ -28,6 +27,7 @@ from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.rows import encode_rows
 from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.trainer import DistillationTrainer, Judge, Lesson
+from tiny import edit_json
 
 HERE = Path(__file__).parent
 
@@ -66,26 +66,23 @@ def test_trained_tokens_are_those_of_the_answers_every_epoch(student, tmp_path):
     assert summary.trained_tokens == 4 * answers
 
 
-def test_the_best_weights_are_those_of_the_best_evaluation(student, tmp_path):
+def test_the_best_evaluation_is_the_one_that_is_told_and_kept(student, tmp_path):
     folder = tmp_path / "run"
     summary = fine_tune(job(student, folder, training={"epochs": 8.0, "save_minutes": 1e-9}))
     evaluations = [(line["step"], line["validation"]["rouge_l"]) for line in figures(folder) if "validation" in line]
     assert len(evaluations) == 4
     assert (summary.best_step, summary.best_metric) == max(evaluations, key=lambda found: found[1])
-    if (folder / "checkpoints" / f"checkpoint-{summary.best_step}").exists():
-        kept, checkpoint = (load_file(path / "model.safetensors") for path in (folder / "best", folder / "checkpoints" / f"checkpoint-{summary.best_step}"))
-        assert all(torch.equal(kept[name], checkpoint[name]) for name in kept)
     assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
-def killed(student, folder, step):
-    """A training in a process of its own that gets SIGKILL when it has reported on `step`."""
+def killed(student, folder, step, figure):
+    """A training in a process of its own that gets SIGKILL when it has told this figure of this step."""
     code = (
         f"import os, signal, sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]\n"
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
         "from pathlib import Path; from lessons import job; from potstill.training.fine_tune import fine_tune\n"
         "from potstill.store.events import EventLog, Measured\n"
-        f"kill = lambda event: isinstance(event, Measured) and event.step == {step} and os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"kill = lambda event: isinstance(event, Measured) and event.step == {step} and {figure!r} in event.values and os.kill(os.getpid(), signal.SIGKILL)\n"
         f"folder = Path({str(folder)!r})\n"
         f"fine_tune(job(Path({str(student)!r}), folder, training={{'save_minutes': 1e-9}}, events=EventLog(listeners=(kill,))))\n"
     )
@@ -93,12 +90,12 @@ def killed(student, folder, step):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-# In the middle of an epoch, and between the evaluation that ends one and its checkpoint.
-@pytest.mark.parametrize("step", [5, 9])
-def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, step):
+# In the middle of an epoch, and after the evaluation that ends one, before anything of it is saved.
+@pytest.mark.parametrize(("step", "figure"), [(5, "loss"), (9, "validation")])
+def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, step, figure):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected = fine_tune(job(student, whole))
-    killed(student, cut, step)
+    killed(student, cut, step, figure)
     assert not (cut / "checkpoints" / f"checkpoint-{step}").exists()
     # What a kill in the middle of writing leaves behind.
     torn = cut / "checkpoints" / ".part" / f"checkpoint-{step}"
@@ -109,12 +106,12 @@ def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(s
     seen = []
     found = fine_tune(job(student, cut, events=EventLog(listeners=(seen.append,))))
 
-    assert [event.done for event in seen if isinstance(event, Progressed)][0] == step - 1, "it began anew"
+    assert next(event.done for event in seen if isinstance(event, Progressed)) == step - 1, "it began anew"
     assert (cut / "best" / "model.safetensors").read_bytes() == (whole / "best" / "model.safetensors").read_bytes()
     assert figures(cut) == figures(whole)
     timed = {"seconds": 0.0, "tokens_per_s": 0.0}
     assert replace(found, **timed) == replace(expected, **timed)
-    assert sorted(path.name for path in cut.iterdir()) == sorted(path.name for path in whole.iterdir() if path.name != "events.jsonl")
+    assert {path.name for path in cut.iterdir()} == {"best", "checkpoints", "metrics.jsonl"}
 
 
 def test_a_finished_training_is_not_trained_further(student, tmp_path):
@@ -191,28 +188,47 @@ def test_the_teachers_probabilities_train_every_position_where_asked(student, tm
     assert losses[-1] < 0.7 * losses[0]
 
 
-def gradient_of_a_step(student, tmp_path, micro):
+def small_trainer(student, tmp_path, lesson_rows, micro, judge, **arguments):
     weights = load_weights(WeightsSpec(model=str(student), device="cpu"))
-    weights.module.config.attention_dropout = 0.0
-    for layer in weights.module.model.layers:
-        layer.self_attn.attention_dropout = 0.0
-    encoded = encode_rows(weights.tokenizer, rows(13), max_length=500)
+    encoded = encode_rows(weights.tokenizer, lesson_rows, max_length=500)
     batches = LengthBatches(encoded.rows.lengths, 13, micro, seed=0)
+    settings = TrainingArguments(
+        str(tmp_path / "out"), gradient_accumulation_steps=batches.micro_batches_per_step, save_strategy="no", logging_strategy="no",
+        report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False, **arguments,
+    )  # fmt: skip
+    lesson = Lesson(encoded.rows, batches, OBJECTIVES["sft"](Ingredients()))
+    return DistillationTrainer(weights.module, lesson, judge, settings)
+
+
+@pytest.mark.parametrize(
+    ("higher", "values", "kept"), [(True, [0.1, 0.3, 0.2, 0.3, 0.4], [1, 2, 5]), (False, [0.1, 0.3, 0.2, 0.05, 0.4], [1, 4])]
+)
+def test_weights_are_kept_at_each_evaluation_that_beats_all_before_it(student, tmp_path, higher, values, kept):
+    steps, answers = [], iter(values)
+    judge = Judge(lambda: next(answers), lambda: steps.append(trainer.state.global_step), higher, patience=9)
+    trainer = small_trainer(student, tmp_path, rows(5), 13, judge, max_steps=5, eval_strategy="no")
+
+    class AtEachStep(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            control.should_evaluate = True
+
+    trainer.add_callback(AtEachStep())
+    trainer.train()
+    assert steps == kept
+
+
+def gradient_of_a_step(student, tmp_path, micro):
+    edit_json(student / "config.json", attention_dropout=0.0)
     found = {}
 
     class Catch(TrainerCallback):
         def on_pre_optimizer_step(self, args, state, control, model, **_):
             found.update({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
 
-    arguments = TrainingArguments(
-        str(tmp_path / "out"), max_steps=1, gradient_accumulation_steps=batches.micro_batches_per_step, max_grad_norm=0.0,
-        save_strategy="no", logging_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False,
-    )  # fmt: skip
-    lesson = Lesson(encoded.rows, batches, OBJECTIVES["sft"](Ingredients()))
-    trainer = DistillationTrainer(weights.module, lesson, Judge(None, lambda: None, True, 1), arguments)
+    nobody = Judge(None, lambda: None, True, 1)
+    trainer = small_trainer(student, tmp_path, rows(13), micro, nobody, max_steps=1, max_grad_norm=0.0)
     trainer.add_callback(Catch())
-    loss = trainer.train().training_loss
-    return loss, found
+    return trainer.train().training_loss, found
 
 
 @pytest.mark.parametrize("micro", [1, 4, 5])

@@ -117,7 +117,7 @@ def _strip(text: str) -> str:
 
 def _normal(text: str) -> str:
     bare = _CLUTTER.sub("", _strip(text).replace("−", "-").replace("\\%", "%").replace("\\$", "$")).strip()
-    bare = re.sub(r"^([-+]?)[$€£¥₹]\s*", r"\1", bare)
+    bare = re.sub(r"^([-+]?)[$€£¥₹\s]+", r"\1", bare)
     if unit := _UNIT_LETTER.fullmatch(bare):
         bare = unit[1]
     sides = bare.split("=")

@@ -28,7 +28,7 @@ class LiveTeacher:
         self._module = module.eval().requires_grad_(False)
         head = head_of(module)
         known, device = head.weight_VD.shape[0], head.weight_VD.device
-        self._vocabulary = vocabulary
+        self._vocabulary, self._device = vocabulary, device
         self._ids_V: Tensor | None = None
         if teacher_ids is not None:
             assert len(teacher_ids) == vocabulary
@@ -40,6 +40,8 @@ class LiveTeacher:
 
     def at(self, batch: Batch) -> ChunkTarget:
         """Run the teacher's backbone on the batch; its head follows chunk by chunk."""
+        student_device = batch.labels_N.device
+        batch = batch.to(self._device)
         if self._ids_V is not None:
             batch = replace(batch, input_ids_BT=self._ids_V[batch.input_ids_BT])
         with torch.no_grad():
@@ -47,7 +49,7 @@ class LiveTeacher:
 
         def logits(part: slice) -> Tensor:
             with torch.no_grad():
-                known_nV = self._head.logits(hidden_ND[part])
+                known_nV = self._head.logits(hidden_ND[part]).to(student_device)
                 return nn.functional.pad(known_nV, (0, self._vocabulary - known_nV.shape[1]), value=-torch.inf)
 
         return logits

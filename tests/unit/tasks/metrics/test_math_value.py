@@ -4,6 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from potstill.tasks.metrics.math_judge import MathJudge
 from potstill.tasks.metrics.math_value import final_answer, same_value
@@ -60,6 +62,16 @@ def test_final_answer_is_found_and_in_normal_form(text: str, answer: str | None)
 @pytest.mark.parametrize("answer", sorted({answer for _, answer in ANSWERS if answer}))
 def test_a_normal_form_is_its_own(answer: str) -> None:
     assert final_answer(answer) == answer
+
+
+PIECES = [*"0123456789.,$%/-+=(){}^ \n\\x", "\\boxed{", "#### ", "answer is ", "apples", "1,000", "\\frac{1}{2}", "1 1/0", "٣"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_any_text_has_an_answer_or_none(text: str) -> None:
+    answer = final_answer(text)
+    assert answer is None or answer == answer.strip() != ""
 
 
 @pytest.mark.parametrize("exponent", ["1e99", "1e999999999999"])

@@ -1,0 +1,63 @@
+"""`potstill doctor`: each thing ok, a warning or a failure, with what to do; keys by name alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from potstill.cli import doctor
+from potstill.cli.main import app
+
+
+def test_every_finding_that_is_not_ok_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    findings = json.loads(result.output)
+    assert {finding["level"] for finding in findings} <= {"ok", "warning", "failure"}
+    assert all(finding["advice"] for finding in findings if finding["level"] != "ok")
+    assert {"Python", "cores", "memory", "accelerators", "cache folder", "torch", "model hub", "keys"} <= {f["name"] for f in findings}
+
+
+def test_values_of_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
+    for arguments in (["doctor"], ["doctor", "--json"]):
+        output = CliRunner().invoke(app, arguments).output
+        assert "OPENAI_API_KEY" in output
+        assert "secret" not in output
+
+
+def test_a_failure_exits_with_one_and_warnings_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "file" / "cache"))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "set POTSTILL_CACHE to a folder that you may write to" in result.output
+
+
+def test_the_hub_is_not_asked_where_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "not an address")
+    assert [finding.level for finding in doctor.look_at_the_hub()] == ["ok"]
+
+
+@pytest.mark.parametrize("address", ["not an address", "http://127.0.0.1:9"])
+def test_a_hub_that_cannot_be_reached_is_a_warning(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    [finding] = doctor.look_at_the_hub()
+    assert (finding.level, address in finding.found) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("PyYAML>=6.0", ("PyYAML", "6.0", None)),
+        ('torch>=2.10; extra == "train"', ("torch", "2.10", "train")),
+        ('types-PyYAML; extra == "dev"', ("types-PyYAML", "0", "dev")),
+    ],
+)
+def test_requirements_are_read(text: str, parts: tuple[str, str, str | None]) -> None:
+    assert doctor.parse_requirement(text) == parts

@@ -1,0 +1,165 @@
+"""The stage: from accepted answers to a trained student, with either objective, resumed and refused as it should be."""
+
+import json
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from potstill.errors import CapabilityError
+from potstill.records import Example, Message
+from potstill.spec import RunSpec
+from potstill.store.events import Noticed
+from potstill.store.run import open_run
+from potstill.training import stage
+
+ANSWERS = ("Paris is the capital.", "The dog does not mind.", "card lost")
+
+
+def example(number, answered=False, reference=True):
+    asked = (Message("user", f"Summarise the text number {number}: the quick brown fox."),)
+    answer = ANSWERS[number % 3]
+    return Example(
+        f"row-{number}",
+        (*asked, Message("assistant", answer)) if answered else asked,
+        reference=(answer,) if reference else (),
+        trained_turns=(1,) if answered else (),
+    )
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
+
+
+@pytest.fixture
+def make_run(tmp_path, tiny_teacher):
+    def make(student, training=None, teacher=None, listeners=(), validation_reference=True, **sections):
+        spec = RunSpec.model_validate(
+            {
+                "name": "x",
+                "task": {"type": "summarization", "max_new_tokens": 6},
+                "data": {"train": str(tmp_path / "train.jsonl")},
+                "teacher": teacher or {"model": str(tiny_teacher), "device": "cpu"},
+                "student": {"device": "cpu"} | student,
+                "training": {"epochs": 2.0, "batch_size": 4, "evaluations": 2, "learning_rate": 2e-3} | (training or {}),
+            }
+            | sections
+        )
+        run = open_run(spec, tmp_path / "run", listeners)
+        splits = {"train": 12, "validation": 5, "test": 3}
+        for split, count in splits.items():
+            write(run.path("data", f"{split}.jsonl"), [example(n, reference=validation_reference) for n in range(count)])
+        write(run.path("generation", "accepted.jsonl"), [example(n, answered=True) for n in range(12)])
+        write(run.path("generation", "validation.jsonl"), [example(n, answered=True, reference=False) for n in range(5)])
+        run.stage("data").finish({}, [run.path("data", f"{split}.jsonl") for split in splits])
+        run.stage("generate").finish({}, [run.path("generation", f"{name}.jsonl") for name in ("accepted", "validation")])
+        return run
+
+    return make
+
+
+def work(run, resumed=False):
+    run.path("training").mkdir(exist_ok=True)
+    return stage.work(run, resumed)
+
+
+def summary(run):
+    return json.loads(run.path("training", "summary.json").read_text())
+
+
+def test_a_carved_student_is_trained_on_its_teachers_probabilities(make_run):
+    seen = []
+    run = make_run({"carve": {"layers": 2, "vocabulary": "data"}}, listeners=(seen.append,), targets={"positions": "all"})
+    line = work(run)
+    found = summary(run)
+    assert found["objective"] == "logits"
+    assert found["layers"] == [0, 3]
+    assert found["parameters"] < found["parameters_before"]
+    assert (found["rows"], found["steps"], found["metric"]) == (12, 6, "rouge_l")
+    assert line.startswith("0.0 M weights trained by logits on 12 rows: 6 steps, ")
+    for name in ("baseline", "best"):
+        assert AutoModelForCausalLM.from_pretrained(run.path("training", name)).config.vocab_size == found["vocabulary"]
+        assert len(AutoTokenizer.from_pretrained(run.path("training", name))) == found["vocabulary"]
+    assert any("weights, " in event.text for event in seen if isinstance(event, Noticed))
+    assert all(path.is_file() for path in stage.outputs(run))
+    assert not run.path("training", "checkpoints").exists()
+
+
+def test_a_student_with_another_tokenizer_is_trained_on_text(make_run, tmp_path):
+    from tiny import tiny_llama, tiny_tokenizer
+
+    other = tiny_llama(tmp_path / "other", layers=2)
+    tiny_tokenizer(other, vocabulary=300)
+    run = make_run({"model": str(other)})
+    work(run)
+    assert summary(run)["objective"] == "sft"
+    assert summary(run)["layers"] is None
+
+
+def test_a_student_with_the_teachers_tokenizer_learns_its_probabilities(make_run, tmp_path):
+    from tiny import tiny_llama
+
+    run = make_run({"model": str(tiny_llama(tmp_path / "other", layers=2, hidden=16, seed=4))})
+    work(run)
+    assert summary(run)["objective"] == "logits"
+
+
+def test_probabilities_of_an_endpoint_are_refused_before_any_work(make_run, tmp_path):
+    student = {"model": str(tmp_path / "not-even-there")}
+    run = make_run(student, {"objective": "logits"}, {"model": "m", "base_url": "http://127.0.0.1:1/v1"})
+    with pytest.raises(
+        CapabilityError, match=r"training\.objective: logits needs the teacher's probabilities, but the teacher m is an endpoint"
+    ):
+        work(run)
+    assert not run.path("training", "baseline").exists()
+
+
+def test_the_test_split_is_never_opened(make_run):
+    run = make_run({"carve": {"layers": 2, "vocabulary": "data"}})
+    run.path("data", "test.jsonl").unlink()
+    work(run)
+
+
+def test_without_gold_references_the_teachers_answers_choose_the_best(make_run):
+    run = make_run({"carve": {"layers": 2}}, validation_reference=False)
+    work(run)
+    assert summary(run)["metric"] == "rouge_l"
+
+
+def test_a_stage_that_was_cut_after_its_summary_has_nothing_left_to_do(make_run):
+    run = make_run({"carve": {"layers": 2}})
+    line = work(run)
+    run.path("training", "best", "config.json").unlink()
+    assert work(run, resumed=True) == line
+    assert not run.path("training", "best", "config.json").exists()
+
+
+def test_a_stage_that_was_cut_before_training_takes_the_student_that_stands(make_run):
+    run = make_run({"carve": {"layers": 2, "vocabulary": "data"}})
+    work(run)
+    first = summary(run)
+    stamp = run.path("training", "baseline", "model.safetensors").stat().st_mtime_ns
+    for name in ("summary.json", "metrics.jsonl"):
+        run.path("training", name).unlink()
+    work(run, resumed=True)
+    timed = {"seconds", "tokens_per_s"}
+    assert {k: v for k, v in summary(run).items() if k not in timed} == {k: v for k, v in first.items() if k not in timed}
+    assert run.path("training", "baseline", "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_inputs_change_with_what_is_learnt_and_not_with_how_often_it_is_saved(make_run):
+    carve = {"carve": {"layers": 2}}
+    base = stage.inputs(make_run(carve))
+    assert stage.inputs(make_run(carve, {"save_minutes": 9.0})) == base
+    assert stage.inputs(make_run(carve, {"epochs": 3.0})) != base
+    assert stage.inputs(make_run({"carve": {"layers": 3}})) != base
+    run = make_run(carve)
+    write(run.path("generation", "accepted.jsonl"), [example(n, answered=True) for n in range(11)])
+    run.stage("generate").finish({}, [run.path("generation", f"{name}.jsonl") for name in ("accepted", "validation")])
+    assert stage.inputs(run) != base
+
+
+def test_everything_that_belongs_to_one_set_of_inputs_is_discarded_with_it(make_run):
+    run = make_run({"carve": {"layers": 2, "vocabulary": "data"}})
+    work(run)
+    assert {path.name for path in run.path("training").iterdir()} <= set(stage.DISCARD)
