@@ -38,12 +38,12 @@ seed: 0
 class DemoSize:
     """How much of everything: chosen so that two CPU cores need well under ten minutes."""
 
-    train: int = 320
+    train: int = 240
     validation: int = 24
     test: int = 80
-    layers: int = 16
+    layers: int = 20
     epochs: float = 3
-    learning_rate: float = 5e-4
+    learning_rate: float = 6e-4
     latency_rows: int = 12
 
 
@@ -62,7 +62,7 @@ def write_demo(folder: Path, size: DemoSize | None = None) -> Path:
 def docstring_pairs(library: Path | None = None) -> Iterator[Example]:
     """Body and summary line of each suited docstring in the standard library, as rows grouped by module.
 
-    Suited: a summary of one sentence (20–120 characters, ending in a full stop) over a body of 80–400 characters without
+    Suited: a summary of one sentence (20–120 characters, ending in a full stop) over a body of 80–300 characters without
     doctests. The source is parsed, never imported. A body that stands twice is taken once.
     """
     library = library or Path(sysconfig.get_path("stdlib"))
@@ -94,7 +94,7 @@ def _docstrings(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _suited(summary: str, body: str) -> bool:
-    return 20 <= len(summary) <= 120 and summary.endswith(".") and 80 <= len(body) <= 400 and ">>>" not in body
+    return 20 <= len(summary) <= 120 and summary.endswith(".") and 80 <= len(body) <= 300 and ">>>" not in body
 
 
 def _split(rows: list[Example], sizes: dict[str, int]) -> dict[str, list[Example]]:

@@ -5,7 +5,23 @@ import sys
 
 import potstill
 
-NAMES = ["Completion", "Example", "Message", "PotstillError", "RunSpec", "evaluate_accuracy", "evaluate_task_performance", "fine_tune_student", "generate_teacher_responses", "load_dataset", "load_model", "load_spec", "measure_inference_time", "profile_memory_consumption", "run"]
+NAMES = [
+    "Completion",
+    "Example",
+    "Message",
+    "PotstillError",
+    "RunSpec",
+    "evaluate_accuracy",
+    "evaluate_task_performance",
+    "fine_tune_student",
+    "generate_teacher_responses",
+    "load_dataset",
+    "load_model",
+    "load_spec",
+    "measure_inference_time",
+    "profile_memory_consumption",
+    "run",
+]
 
 
 def test_the_public_names_are_these_in_order() -> None:

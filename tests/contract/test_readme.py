@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_map_of_folders_is_the_tree() -> None:
-    mapped = set(re.findall(r"^\| `([a-z/]+)` \|", README, flags=re.MULTILINE))
+    mapped = set(re.findall(r"^\| `((?:src/potstill/)?[a-z]+)` \|", README, flags=re.MULTILINE))
     packages = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "src" / "potstill").glob("*/__init__.py")}
     others = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {"src", "runs", "build"}
     others = {name for name in others if not name.startswith("potstill-")}

@@ -5,11 +5,11 @@ import sqlite3
 
 import pytest
 
+from llama_server import llama_cpp_server
 from potstill.pipeline import run_pipeline
 from potstill.spec import spec_from_dict
 from potstill.store.run import Run
-from tiny import tiny_llama
-from tiny_gguf import llama_cpp_server, write_gguf
+from tiny import tiny_gguf, tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     model = tiny_llama(folder / "model", layers=2)
     rows = [{"prompt": f"Say something about number {i}, which is {i * 37}.", "completion": f"number {i}"} for i in range(30)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with llama_cpp_server(write_gguf(model, folder / "model.gguf"), "tiny") as base_url:
+    with llama_cpp_server(tiny_gguf(folder / "model.gguf", model), "tiny") as base_url:
         spec = {
             "name": "over-http",
             "task": {"type": "summarization", "max_new_tokens": 8},

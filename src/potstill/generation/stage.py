@@ -15,6 +15,7 @@ from potstill.generation.plan import Interview, Round, lacks_references, teacher
 from potstill.models.ask import KEY_VERSION, ask_async
 from potstill.models.base import Model
 from potstill.models.load import load_teacher
+from potstill.models.locate import weights_stamp
 from potstill.records import Example
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
@@ -38,7 +39,7 @@ def inputs(run: Run) -> dict[str, object]:
         "version": [VERSION, KEY_VERSION, list(GATES)],
         "task": spec.task.model_dump(mode="json"),
         "teacher": spec.teacher.model_dump(mode="json", exclude=_HOW_TO_REACH),
-        "weights": _weights_stamp(spec.teacher.model),
+        "weights": weights_stamp(spec.teacher.model),
         "batch_size": spec.generation.batch_size,
         "gates": spec.gates.model_dump(mode="json"),
         "seed": spec.seed,
@@ -87,12 +88,3 @@ async def _ask_all(run: Run, interview: Interview, rows: Sequence[Sequence[Examp
             turn, expected = turn + 1, round_.going_on
     finally:
         await interview.model.close()
-
-
-def _weights_stamp(model: str) -> object:
-    """Names, sizes and times of a local model's files, so that a teacher trained anew in the same place is asked anew."""
-    path = Path(model)
-    if not path.is_absolute() or not path.exists():
-        return None
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -172,6 +172,8 @@ class _Asking:
             assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
             for question, completion in zip(batch, completions, strict=True):
                 self._note(question, completion)
+            if self._progress is not None:
+                self._progress.advance(len(batch), dollars=self._spent)
 
     def _note(self, question: Question, completion: Completion) -> None:
         dollars = self._model.dollars(completion)
@@ -182,8 +184,6 @@ class _Asking:
         self._usage += completion.usage
         self._dollars = _sum(self._dollars, dollars)
         self._spent = _sum(self._spent, dollars)
-        if self._progress is not None:
-            self._progress.advance(dollars=self._spent)
 
 
 class _Writer:

@@ -60,6 +60,18 @@ def _checked_path(path: Path) -> Path:
     return path.absolute()
 
 
+def weights_stamp(model: str | None) -> object:
+    """Names, sizes and times of a local model's files: weights that were trained anew in the same place are other weights.
+
+    None where the model is not named by its place on this machine.
+    """
+    path = Path(model or "")
+    if not path.is_absolute() or not path.exists():
+        return None
+    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+
+
 def _unknown(name: str) -> str:
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path:

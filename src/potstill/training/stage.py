@@ -11,7 +11,7 @@ from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_split
 from potstill.models.load import weights_of
-from potstill.models.locate import is_local, locate
+from potstill.models.locate import is_local, locate, weights_stamp
 from potstill.records import Example, Message, Sampling
 from potstill.spec.sections import WeightsSpec
 from potstill.store.atomic import read_json, write_json
@@ -46,7 +46,7 @@ def inputs(run: Run) -> dict[str, object]:
         **sections,
         "version": VERSION,
         "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
-        "weights": [_stamp(name) for name in (spec.teacher.model, spec.student.model) if name is not None],
+        "weights": [weights_stamp(name) for name in (spec.teacher.model, spec.student.model)],
         "files": {path: digest for path, digest in files.items() if path in _READ},
     }
 
@@ -193,12 +193,3 @@ def _line(summary: dict[str, Any]) -> str:
         f"{summary['parameters'] / 1e6:,.1f} M weights trained by {summary['objective']} on {summary['rows']:,} rows: "
         f"{summary['steps']:,} steps, {summary['tokens_per_s']:,.0f} tokens/s{best}"
     )
-
-
-def _stamp(model: str) -> object:
-    """Names, sizes and times of a local model's files: weights that were trained anew in the same place are other weights."""
-    path = Path(model)
-    if not path.is_absolute() or not path.exists():
-        return None
-    files = sorted(path.glob("*")) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
