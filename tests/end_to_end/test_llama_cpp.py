@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_report_compares_three_systems(finished: Run) -> None:
     report = json.loads(finished.path("report.json").read_text())
-    assert set(report["systems"]) == {"teacher", "baseline", "student"}
+    assert set(report["evaluation"]["systems"]) == {"teacher", "baseline", "student"}
 
 
 def test_every_answer_and_its_price_is_on_record(finished: Run) -> None:

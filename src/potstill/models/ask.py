@@ -99,8 +99,13 @@ async def ask_async(model: Model, requests: Iterable[Request], ledger: Ledger, p
     Ctrl-C and SIGTERM (which acts as Ctrl-C while this runs) leave every answer that had arrived in the ledger. `requests` is
     read lazily; the model stays open.
     """
-    with _terminate_as_interrupt():
-        return await _Asking(model, ledger, progress).run(requests)
+    with _terminate_as_interrupt() as terminated:
+        try:
+            return await _Asking(model, ledger, progress).run(requests)
+        except asyncio.CancelledError:
+            if terminated.is_set():
+                raise KeyboardInterrupt from None
+            raise
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:
@@ -259,13 +264,24 @@ def _sum(total: float | None, more: float | None) -> float | None:
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM acts as SIGINT meanwhile: asyncio turns that into a cancellation, which leaves time to write what has arrived."""
+def _terminate_as_interrupt() -> Iterator[threading.Event]:
+    """SIGTERM cancels this task meanwhile, as asyncio does for SIGINT: that leaves time to write what has arrived.
+
+    It does not go by way of SIGINT, which shells have background jobs ignore.
+    """
+    terminated = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield terminated
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop(*_: object) -> None:
+        terminated.set()
+        loop.call_soon_threadsafe(task.cancel)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield terminated
     finally:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

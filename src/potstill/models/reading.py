@@ -45,7 +45,7 @@ def read_weights(path: Path, reading: Reading) -> Weights:
         check_folder(path)
         _check_architecture(path, reading.trusted)
     with quiet_transformers():
-        tokenizer = _load_tokenizer(path, reading.trusted)
+        tokenizer = read_tokenizer(path, reading.trusted)
         module = _load_gguf(path, dtype) if path.is_file() else _load_folder(path, dtype, reading.trusted)
     if reading.template is not None:
         tokenizer.chat_template = reading.template
@@ -121,12 +121,16 @@ def _check_architecture(folder: Path, trusted: bool) -> None:
     raise ModelError(f"{folder}: architecture {kind!r} is unknown to the installed transformers; upgrade it, or choose another model")
 
 
-def _load_tokenizer(path: Path, trusted: bool) -> Any:
+def read_tokenizer(path: Path, trusted: bool) -> Any:
+    """The tokenizer of the model folder or GGUF file at `path`. Raises ModelError."""
     from transformers import AutoTokenizer
+
+    if path.is_dir():
+        check_folder(path)
 
     where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise ModelError(f"{path}: its tokenizer cannot be loaded: {_first_line(error)}") from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from potstill.errors import ModelError
 from potstill.models.locate import is_local, locate
-from potstill.models.reading import Reading, Weights, quiet_transformers, read_weights, require_torch
+from potstill.models.reading import Reading, Weights, quiet_transformers, read_tokenizer, read_weights, require_torch
 from potstill.spec.sections import WeightsSpec
 
-__all__ = ["Weights", "is_local", "load_weights", "quiet_transformers", "require_torch"]
+__all__ = ["Weights", "is_local", "load_tokenizer", "load_weights", "quiet_transformers", "require_torch"]
 
 
 def load_weights(weights: WeightsSpec) -> Weights:
@@ -21,6 +22,12 @@ def load_weights(weights: WeightsSpec) -> Weights:
     require_torch(str(weights.model))
     template = _read_template(weights.chat_template)
     return read_weights(locate(weights), Reading(weights.dtype, weights.device, template, weights.trust_remote_code))
+
+
+def load_tokenizer(weights: WeightsSpec) -> Any:
+    """A model's tokenizer alone. Raises ModelError with what to do."""
+    require_torch(str(weights.model))
+    return read_tokenizer(locate(weights), weights.trust_remote_code)
 
 
 def _read_template(path: Path | None) -> str | None:

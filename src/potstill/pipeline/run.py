@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-from potstill.errors import PotstillError, StoreError
+from potstill.errors import ModelError, PotstillError, StoreError
 from potstill.spec import RunSpec
 from potstill.store.events import (
     EventLog,
@@ -38,6 +38,9 @@ class Stage(Protocol):
     """What a stage module offers."""
 
     DISCARD: tuple[str, ...]
+
+    # Only training has one: it alone comes after money was spent, and needs more than the data.
+    preflight: Callable[[Run], None]
 
     def inputs(self, run: Run) -> dict[str, object]:
         """Everything that the outputs depend on, as JSON can hold it."""
@@ -71,6 +74,7 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
         started = time.monotonic()
         run.events.emit(RunStarted(spec.name, str(folder)))
         try:
+            _look_ahead(run, stages_until(until))
             for name in stages_until(until):
                 _bring_up(run, name)
         except PotstillError as error:
@@ -108,6 +112,12 @@ def stages_until(until: StageName | None) -> list[StageName]:
     return names if until is None else names[: names.index(until) + 1]
 
 
+def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
+    """Fail now where training would fail after the teacher was paid."""
+    if "train" in names and not run.stage("generate").exists():
+        _load("train").preflight(run)
+
+
 def _bring_up(run: Run, name: StageName) -> None:
     stage, record = _load(name), run.stage(name)
     inputs = stage.inputs(run)
@@ -127,4 +137,9 @@ def _bring_up(run: Run, name: StageName) -> None:
 
 
 def _load(name: StageName) -> Stage:
-    return cast(Stage, importlib.import_module(STAGES[name]))
+    try:
+        return cast(Stage, importlib.import_module(STAGES[name]))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("potstill"):
+            raise
+        raise ModelError(f"stage `{name}` needs the package {error.name}: pip install 'potstill[train]'") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_split
+from potstill.models.folder import check_folder
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local, locate, weights_stamp
 from potstill.records import Example, Message, Sampling
@@ -51,6 +52,15 @@ def inputs(run: Run) -> dict[str, object]:
     }
 
 
+def preflight(run: Run) -> None:
+    """Raise what would stop this stage in any case, before the teacher is asked for money: a student that cannot be loaded or taught so."""
+    if run.spec.student.model is not None:
+        path = locate(run.spec.student)
+        if path.is_dir():
+            check_folder(path)
+    _objective_name(run)
+
+
 def work(run: Run, resumed: bool) -> str:
     """Make the student, train it, write down what came out. Goes on where an earlier attempt on the same inputs was cut."""
     summary_path = run.path("training", "summary.json")
@@ -89,15 +99,9 @@ def _objective_name(run: Run) -> ObjectiveName:
 
 
 def _vocabulary(weights: WeightsSpec) -> dict[str, int]:
-    from transformers import AutoTokenizer
+    from potstill.models.weights import load_tokenizer
 
-    from potstill.models.weights import quiet_transformers
-
-    path = locate(weights)
-    where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=weights.trust_remote_code, local_files_only=True, **settings)
-    found: dict[str, int] = tokenizer.get_vocab()
+    found: dict[str, int] = load_tokenizer(weights).get_vocab()
     return found
 
 
