@@ -15,8 +15,8 @@ from potstill.spec import PriceSpec, RunSpec
 from potstill.tasks.base import Task
 
 SAMPLE_ROWS = 1_000
-# Arithmetic in float32 that a core does a second in products of matrices; 75e9 were measured on two busy cores.
-_FLOPS_A_CORE = 40e9
+# Arithmetic in float32 that a core does a second in products of matrices; 115e9 were measured on two cores (AMD EPYC).
+_FLOPS_A_CORE = 50e9
 
 
 @dataclass(frozen=True)
