@@ -25,8 +25,6 @@ def main() -> None:
     os.close(reader)
     os.setsid()
     signal.signal(signal.SIGTERM, _stop)
-    # A shell that starts its client in the background hands on an ignored SIGINT, which asking a teacher relies on to stop.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     record_process(folder)
     write_state(folder, "Running")
     os.write(writer, b"1")

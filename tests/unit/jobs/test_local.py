@@ -27,8 +27,10 @@ SLOW = 600.0
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> LocalBackend:
+def backend(tmp_path: Path, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
     (tmp_path / "workspace" / "jobs").mkdir(parents=True)
+    (tmp_path / "catalogue.yaml").write_text(f"phi-4-mini: {{path: {tiny_teacher}}}")
+    monkeypatch.setenv("POTSTILL_CATALOGUE", str(tmp_path / "catalogue.yaml"))
     rows = ({"messages": [{"role": "user", "content": f"What is the {word} like over there, in {word}land?"}]} for word in "abcdefghijkl")
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return LocalBackend(Workspace(tmp_path / "workspace"))

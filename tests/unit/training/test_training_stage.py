@@ -118,6 +118,7 @@ def test_the_test_split_is_never_opened(make_run):
     run = make_run({"carve": {"layers": 2, "vocabulary": "data"}})
     run.path("data", "test.jsonl").unlink()
     work(run)
+    assert summary(run)["steps"] > 0
 
 
 def test_without_gold_references_the_teachers_answers_choose_the_best(make_run):
