@@ -1,4 +1,5 @@
 # `make demo` and `make test` do everything on a fresh machine (Python 3.11+, a package index).
+# `make demo DEMO="--source hub"` takes the teacher from the model hub.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(BIN)/potstill demo
+	$(BIN)/potstill demo $(DEMO)
 
 test: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile

@@ -76,6 +76,8 @@ def init(
     write_text(folder / SPEC_NAME, spec_text(answers.sections()))
     path = folder / SPEC_NAME
     typer.echo(f"wrote {', '.join(str(folder / name) for name in files)}")
+    if sample:
+        typer.echo("The sample shows how a run works, in a minute. Its teacher is too small for labels: see `potstill demo` for a result.")
     typer.echo(f"next: `potstill check {path}`, then `potstill run {path}`")
 
 
