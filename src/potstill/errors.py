@@ -7,7 +7,8 @@ PotstillError                  a user can act on it; the CLI prints its message 
 │   └── SealedTestError        somebody other than evaluation or export parity opened the test split
 ├── ModelError                 a model cannot be loaded, or asked
 │   ├── CapabilityError        the model cannot do what a stage needs of it
-│   └── EndpointError          an endpoint broke the contract (key, address, model name): the run stops
+│   ├── EndpointError          an endpoint broke the contract (key, address, model name): the run stops
+│   └── BudgetError            a cap on dollars, tokens, calls or minutes is reached, or cannot be kept
 ├── StoreError                 a file or folder cannot be read or written (disk full, read-only, locked)
 ├── TrainingError              training cannot go on (loss not finite, nothing to train on)
 └── JobError                   a job or a registered model is not there, or not in the needed state
@@ -58,6 +59,10 @@ class CapabilityError(ModelError):
 
 class EndpointError(ModelError):
     """An endpoint broke the contract (key, address, model name): asking again cannot help."""
+
+
+class BudgetError(ModelError):
+    """A cap on dollars, tokens, calls or minutes is reached, or cannot be kept: nothing more is asked."""
 
 
 class StoreError(PotstillError):

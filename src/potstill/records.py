@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
-FinishReason = Literal["stop", "length", "content_filter", "error"]
+FinishReason = Literal["stop", "length", "content_filter", "refusal", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,24 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a model: all messages, how to sample, and which sample of that question this is."""
+    """One question to a model: all messages, how to sample, and which sample of that question this is.
+
+    `schema` is a JSON Schema, as canonical JSON text, that the answer shall obey where the model can be held to one. `top_logprobs`
+    asks for the log-probabilities of so many tokens a position (0: none). `prompt_version` names the wording that wrote the
+    messages, so that an edited prompt is a new question even where it reads the same.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     sample: int = 0
+    schema: str | None = None
+    top_logprobs: int = 0
+    prompt_version: str = ""
+
+
+def question_of(request: Request) -> Request:
+    """The request less its sample's number: equal for samples of one question."""
+    return replace(request, sample=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +114,57 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """Calls, tokens read and written, and dollars (None: the price is unknown)."""
+
+    calls: int = 0
+    tokens: int = 0
+    dollars: float | None = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        dollars = None if self.dollars is None or other.dollars is None else self.dollars + other.dollars
+        return Cost(self.calls + other.calls, self.tokens + other.tokens, dollars)
+
+    def __sub__(self, other: Cost) -> Cost:
+        dollars = None if self.dollars is None or other.dollars is None else self.dollars - other.dollars
+        return Cost(self.calls - other.calls, self.tokens - other.tokens, dollars)
+
+
+FaultKind = Literal["busy", "down", "garbled", "short"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why asking again may do better than a call that failed.
+
+    `busy`: the endpoint asks to slow down (429, 503). `down`: it failed, or was not reached. `garbled`: something came that was
+    no answer. `short`: of the answers asked for in one call, this one did not come. `broken`: where it lasts, the run stops, because
+    no other row would fare better. `charged`: the provider may have charged for the call all the same.
+    """
+
+    kind: FaultKind
+    retry_after_s: float = 0.0
+    broken: bool = False
+    charged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One written token: its text, its natural log-probability, and those of the likeliest tokens at its place."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model answered. A failed call is data: `finish_reason` "error" with the reason in `error`.
 
-    `latency_s` is seconds from asking to the whole answer; in a batch, that of the batch.
+    `latency_s` is seconds from asking to the whole answer; in a batch, that of the batch. `busy_s` is the answer's share of the
+    seconds in which the machine that gave it was kept busy. `reasoning` is what a thinking model wrote before its answer. `fault`
+    tells a failed call that may be tried again. `counted` is False where the endpoint did not say its tokens, so that `usage` is an
+    estimate. `raw` is the body as it came, for the record; it is not read back.
     """
 
     text: str
@@ -113,16 +173,28 @@ class Completion:
     latency_s: float = 0.0
     model: str = ""
     error: str | None = None
+    reasoning: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    counted: bool = field(default=True, compare=False)
+    busy_s: float = field(default=0.0, compare=False)
+    fault: Fault | None = field(default=None, compare=False)
+    raw: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate says of an answer: keep it or drop it, and why. `version` changes when the gate does."""
+    """What a gate says of an answer: keep it or drop it, and why. `version` changes when the gate does.
+
+    `code` is the reason in a word or two, to count by; a kept answer may have one as well (how leniently it was read). `text`,
+    where there is one, is the answer as the gate changed it (personal data masked).
+    """
 
     gate: str
     keep: bool
     reason: str = ""
     version: int = 1
+    code: str = ""
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Bill:
 
     def dollars(self, price: PriceSpec | None) -> float | None:
         """What it costs; None where the price is unknown."""
-        if price is None:
+        if price is None or price.input_per_million is None or price.output_per_million is None:
             return None
         return (self.read * price.input_per_million + self.written * price.output_per_million) / 1e6
 

@@ -1,8 +1,11 @@
-"""Put many questions to a model, and each answer into the ledger: bounded in memory, resumable, the same at every resumption.
+"""Put many questions to a model, and each answer into the ledger: bounded in memory and in cost, resumable, the same each time.
 
 Requests are taken a window at a time. In a window equal questions become one, and for a model that answers in batches they are
 cut into batches by length. That plan rests on the window alone, not on what stands in the ledger already: so a run that was
 killed makes, when it goes on, the very batches that it would have made, and what was padded together is padded together again.
+
+A call leaves when the budget holds what it can cost at most, the endpoint's throttle admits it, and its intent is on disk. What
+failed for the moment is asked again by the same worker, later and later.
 """
 
 from __future__ import annotations
@@ -11,14 +14,18 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+import random
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from potstill.models.base import Model
-from potstill.records import Completion, Request, Usage
+from potstill.errors import BudgetError, EndpointError, StoreError
+from potstill.models.base import Counted, Model, Remote
+from potstill.models.budget import Budget, Caps
+from potstill.models.throttle import Ticket
+from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.store.atomic import fingerprint
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
@@ -29,6 +36,7 @@ BATCHED_WINDOW = 4096
 SINGLE_WINDOW = 256
 """Requests planned together where order does not matter: few, so that planning never holds up the calls in flight for long."""
 _FLUSH_S = 0.05
+_LONGEST_WAIT_S = 60.0
 
 
 @runtime_checkable
@@ -72,9 +80,12 @@ class Answers:
 
 
 def request_key(model: Model, request: Request) -> str:
-    """SHA-256 of all that an answer depends on: the model, every message, the sampling, the sample's number."""
+    """SHA-256 of all that an answer depends on: the model, every message, the sampling, the schema, the sample's number."""
+    # What a request need not have is left out where it has none, so that older keys stand.
+    optional = {"schema": request.schema, "top_logprobs": request.top_logprobs, "prompt_version": request.prompt_version}
     return fingerprint(
-        {
+        {name: value for name, value in optional.items() if value}
+        | {
             "version": KEY_VERSION,
             "identity": model.identity,
             "messages": [(message.role, message.content) for message in request.messages],
@@ -84,24 +95,28 @@ def request_key(model: Model, request: Request) -> str:
     )
 
 
-def ask(model: Model, requests: Iterable[Request], ledger: Ledger, progress: Progress | None = None) -> Answers:
+def ask(
+    model: Model, requests: Iterable[Request], ledger: Ledger, progress: Progress | None = None, budget: Budget | None = None
+) -> Answers:
     """Ask what is missing in the ledger, and return when every request has an answer or a failed call there.
 
     For code that runs no event loop of its own; `ask_async` otherwise, which says what is raised.
     """
-    return asyncio.run(ask_async(model, requests, ledger, progress))
+    return asyncio.run(ask_async(model, requests, ledger, progress, budget))
 
 
-async def ask_async(model: Model, requests: Iterable[Request], ledger: Ledger, progress: Progress | None = None) -> Answers:
-    """`ask` inside a running event loop; `ledger` belongs to this loop's thread.
+async def ask_async(
+    model: Model, requests: Iterable[Request], ledger: Ledger, progress: Progress | None = None, budget: Budget | None = None
+) -> Answers:
+    """`ask` inside a running event loop; `ledger` belongs to this loop's thread, `budget` may be shared with other models.
 
-    EndpointError and ModelError of the model, and StoreError of the ledger, stop everything at once. They, a cancellation,
-    Ctrl-C and SIGTERM (which acts as Ctrl-C while this runs) leave every answer that had arrived in the ledger. `requests` is
-    read lazily; the model stays open.
+    EndpointError and ModelError of the model, StoreError of the ledger, and BudgetError, stop everything at once; where the budget
+    is used up, calls in flight are waited for. They, a cancellation, Ctrl-C and SIGTERM (which acts as Ctrl-C while this runs) leave
+    every answer that had arrived in the ledger. `requests` is read lazily; the model stays open.
     """
     with _terminate_as_interrupt() as terminated:
         try:
-            return await _Asking(model, ledger, progress).run(requests)
+            return await _Asking(model, ledger, progress, budget or Budget(Caps(), ledger.spent())).run(requests)
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
@@ -109,28 +124,45 @@ async def ask_async(model: Model, requests: Iterable[Request], ledger: Ledger, p
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:
-    """The batches of one window: each question once, longest first, ties by key; in the given order where batches hold one."""
+    """The batches of one window: each question once, longest first, ties by key.
+
+    For a model that takes one question a call: in the given order, samples of one question together where it gives several.
+    """
     questions = {key: Question(key, request) for key, request in ((request_key(model, request), request) for request in requests)}
     if model.batch_size == 1:
-        return [[question] for question in questions.values()]
+        return _by_question(list(questions.values()), model.samples_a_call if isinstance(model, Remote) else 1)
     # Longest first: out of memory comes at the start if at all, and the estimate of the time left errs on the safe side.
     length = model.length if isinstance(model, MeasuresLength) else _characters
     ordered = sorted(questions.values(), key=lambda question: (-length(question.request), question.key))
     return [ordered[start : start + model.batch_size] for start in range(0, len(ordered), model.batch_size)]
 
 
+def _by_question(questions: Sequence[Question], most: int) -> list[list[Question]]:
+    if most == 1 or not any(question.request.sample for question in questions):
+        return [[question] for question in questions]
+    groups: dict[Request, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(question_of(question.request), []).append(question)
+    return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
+
+
 class _Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
-    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None) -> None:
-        self._model, self._ledger, self._progress = model, ledger, progress
+    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
+        self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
+        self._remote = model if isinstance(model, Remote) else None
+        self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
         self._writer = _Writer(ledger, model.identity)
         self._in_flight: set[str] = set()
+        self._calling = 0
         self._spent = ledger.dollars()
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
         self._dollars: float | None = 0.0
+        self._used_up: BudgetError | None = None
+        self._ever_answered = False
 
     async def run(self, requests: Iterable[Request]) -> Answers:
         writing = asyncio.create_task(self._writer.run())
@@ -139,24 +171,31 @@ class _Asking:
             *(asyncio.create_task(self._work()) for _ in range(self._model.concurrency)),
         ]
         try:
-            await _all_or_first_failure(working, writing)
+            async with asyncio.timeout(self._budget.start()) as clock:
+                await _all_or_first_failure(working, writing)
+        except TimeoutError:
+            raise (self._budget.out_of_time() if clock.expired() else AssertionError("a time-out that nobody awaited")) from None
         finally:
             for task in (*working, writing):
                 task.cancel()
             await asyncio.gather(*working, writing, return_exceptions=True)
             self._writer.commit()
             self._ledger.abandon(sorted(self._in_flight))
+        if self._used_up is not None:
+            raise self._used_up
         return Answers(self._asked, self._failed, self._stood, self._usage, self._dollars, self._model, self._ledger)
 
     async def _produce(self, requests: Iterable[Request]) -> None:
         remaining = iter(requests)
         size = SINGLE_WINDOW if self._model.batch_size == 1 else BATCHED_WINDOW
-        while window := list(itertools.islice(remaining, size)):
+        while self._used_up is None and (window := list(itertools.islice(remaining, size))):
             batches = plan_batches(self._model, window)
             keys = [question.key for batch in batches for question in batch]
             self._writer.commit()  # what has arrived is no longer in flight, so it must be in the ledger before that is asked
             wanted = set(self._ledger.missing(keys)) - self._in_flight
             self._settle(len(window) - len(wanted))
+            if wanted and self._ledger.read_only:
+                raise StoreError(f"{self._ledger.path}: {self._ledger.read_only} (it is open for reading, so nothing can be asked)")
             for batch in batches:
                 if left := [question for question in batch if question.key in wanted]:
                     self._in_flight.update(question.key for question in left)
@@ -172,23 +211,122 @@ class _Asking:
 
     async def _work(self) -> None:
         while (batch := await self._queue.get()) is not None:
-            await self._writer.intend(batch)
-            completions = await self._model.complete([question.request for question in batch])
-            assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
-            for question, completion in zip(batch, completions, strict=True):
-                self._note(question, completion)
-            if self._progress is not None:
-                self._progress.advance(len(batch), dollars=self._spent)
+            if self._used_up is None:
+                try:
+                    await self._answer(batch)
+                except BudgetError as error:
+                    self._used_up = error
+            if self._used_up is not None:
+                self._in_flight.difference_update(question.key for question in batch)
 
-    def _note(self, question: Question, completion: Completion) -> None:
+    async def _answer(self, batch: Sequence[Question]) -> None:
+        """Ask until each question has its answer, or has failed for good."""
+        attempt = 0
+        left = list(batch)
+        while left:
+            call = await self._call(left)
+            attempt += self._counts(call.completions)
+            left = self._settle_call(call, attempt)
+            faults = [completion.fault for completion in call.completions if completion.fault is not None]
+            if left and any(fault.kind != "short" for fault in faults):
+                await asyncio.sleep(self._wait_s(attempt, faults))
+
+    async def _call(self, batch: Sequence[Question]) -> _Call:
+        """One call: held, admitted, intended, made."""
+        holds = [self._counted.most(question.request) if self._counted is not None else Cost(1) for question in batch]
+        most = sum(holds, Cost())
+        await self._budget.hold(most)
+        ticket = None
+        try:
+            if self._remote is not None:
+                ticket = await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
+            await self._writer.intend(batch, holds)
+            self._calling += 1
+            try:
+                completions = await self._model.complete([question.request for question in batch])
+                busy = len(batch) * self._calling
+            finally:
+                self._calling -= 1
+        except BaseException:
+            if self._remote is not None and ticket is not None:
+                self._remote.throttle.forget()
+            self._budget.settle(most, most)
+            raise
+        assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
+        completions = [dataclasses.replace(completion, busy_s=completion.latency_s / busy) for completion in completions]
+        return _Call(batch, completions, holds, ticket)
+
+    def _settle_call(self, call: _Call, attempt: int) -> list[Question]:
+        """Hand what came to the ledger, the budget and the throttle; returns what is to be asked again.
+
+        Raises EndpointError where no other question would fare better.
+        """
+        again: list[Question] = []
+        spent = Cost()
+        for question, completion, most in zip(call.batch, call.completions, call.holds, strict=True):
+            if self._may_be_tried_again(completion.fault, attempt):
+                again.append(question)
+            else:
+                if completion.fault is not None:
+                    completion = dataclasses.replace(completion, error=_after(attempt) + (completion.error or ""))
+                self._in_flight.discard(question.key)
+                self._asked += 1
+                self._failed += completion.finish_reason == "error"
+            spent += self._record(question, completion, most)
+        self._budget.settle(sum(call.holds, Cost()), spent, max(completion.latency_s for completion in call.completions))
+        if self._progress is not None:
+            self._progress.advance(len(call.batch) - len(again), dollars=self._spent)
+        failed = next((answer for answer in call.completions if answer.fault is not None), None)
+        self._ever_answered = self._ever_answered or failed is None
+        if self._remote is not None and call.ticket is not None:
+            fault, reason = (failed.fault, failed.error or "") if failed is not None else (None, "")
+            self._remote.throttle.settle(call.ticket, spent.tokens, fault, reason)
+        if failed is not None and failed.fault is not None and failed.fault.broken and not again:
+            raise EndpointError(
+                f"{self._remote.address if self._remote is not None else self._model.name}: {_after(attempt)}{failed.error}"
+            )
+        return again
+
+    def _record(self, question: Question, completion: Completion, most: Cost) -> Cost:
+        """Hand an answer, or a failed call, to the ledger; what it cost, or may have cost."""
         dollars = self._model.dollars(completion)
         self._writer.record(question.key, completion, dollars)
-        self._in_flight.discard(question.key)
-        self._asked += 1
-        self._failed += completion.finish_reason == "error"
         self._usage += completion.usage
-        self._dollars = _sum(self._dollars, dollars)
-        self._spent = _sum(self._spent, dollars)
+        self._dollars, self._spent = _sum(self._dollars, dollars), _sum(self._spent, dollars)
+        if not completion.counted or (completion.fault is not None and completion.fault.charged):
+            return most
+        return Cost(1, completion.usage.input_tokens + completion.usage.output_tokens, dollars)
+
+    def _counts(self, completions: Sequence[Completion]) -> bool:
+        """Whether this attempt counts against the question: not while the endpoint fails for all, and not where a sample is missing."""
+        faults = [completion.fault for completion in completions if completion.fault is not None]
+        if faults and all(fault.kind == "short" for fault in faults):
+            return False
+        never_there = any(fault.broken for fault in faults) and not self._ever_answered
+        return self._remote is None or never_there or not self._remote.throttle.down
+
+    def _may_be_tried_again(self, fault: Fault | None, attempt: int) -> bool:
+        return fault is not None and self._remote is not None and (attempt < self._remote.max_attempts or fault.kind == "short")
+
+    def _wait_s(self, attempt: int, faults: Sequence[Fault]) -> float:
+        assert self._remote is not None
+        backoff = min(self._remote.backoff_s * 2.0 ** (max(attempt, 1) - 1), _LONGEST_WAIT_S)
+        # Jitter, so that calls which failed together do not come back together.
+        return max(backoff * random.uniform(0.5, 1.5), *(fault.retry_after_s for fault in faults))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call that came back: its questions, what came, what was held for each, and how it was admitted."""
+
+    batch: Sequence[Question]
+    completions: Sequence[Completion]
+    holds: Sequence[Cost]
+    ticket: Ticket | None
+
+
+def _after(attempts: int) -> str:
+    return f"after {attempts} attempt{'s' if attempts > 1 else ''}: "
 
 
 class _Writer:
@@ -200,15 +338,15 @@ class _Writer:
 
     def __init__(self, ledger: Ledger, model: str) -> None:
         self._ledger, self._model = ledger, model
-        self._intents: list[tuple[asyncio.Future[None], Sequence[Question]]] = []
+        self._intents: list[tuple[asyncio.Future[None], Sequence[Question], Sequence[Cost]]] = []
         self._answers: list[tuple[str, Completion, float | None]] = []
         self._wake = asyncio.Event()
         self._flush: asyncio.TimerHandle | None = None
 
-    async def intend(self, batch: Sequence[Question]) -> None:
+    async def intend(self, batch: Sequence[Question], holds: Sequence[Cost]) -> None:
         """Returns when the intent is on disk."""
         written = asyncio.get_running_loop().create_future()
-        self._intents.append((written, batch))
+        self._intents.append((written, batch, holds))
         self._wake.set()
         await written
 
@@ -230,15 +368,17 @@ class _Writer:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        waiting = [(written, batch) for written, batch in self._intents if not written.done()]
-        intended = [question for _, batch in waiting for question in batch]
+        waiting = [intent for intent in self._intents if not intent[0].done()]
+        intended = [question for _, batch, _ in waiting for question in batch]
+        holds = [most for *_, held in waiting for most in held]
         if not self._answers and not intended:
             return
         with self._ledger.transaction():
             self._ledger.record(*_columns(self._answers))
-            self._ledger.intend([question.key for question in intended], [question.request for question in intended], self._model)
+            keys, requests = [question.key for question in intended], [question.request for question in intended]
+            self._ledger.intend(keys, requests, self._model, holds)
         self._answers, self._intents = [], []
-        for written, _ in waiting:
+        for written, *_ in waiting:
             written.set_result(None)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from potstill.records import Completion, Request
+from potstill.models.throttle import Throttle
+from potstill.records import Completion, Cost, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +51,40 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and memory."""
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A model that can say beforehand what a call costs: what a budget needs."""
+
+    def most(self, request: Request) -> Cost:
+        """The most that one call for this request can cost."""
+        ...
+
+
+@runtime_checkable
+class Remote(Counted, Protocol):
+    """A model behind an endpoint: its calls are admitted one by one, fail, and are tried again.
+
+    `samples_a_call` is how many samples of one question go into one call; `max_attempts` how often a question is asked before its
+    failure is final; `backoff_s` how long the first wait is.
+    """
+
+    address: str
+    max_attempts: int
+    backoff_s: float
+
+    @property
+    def samples_a_call(self) -> int:
+        """At least 1; it may change as the endpoint is got to know."""
+        ...
+
+    @property
+    def throttle(self) -> Throttle:
+        """Who admits the calls."""
+        ...
+
+    def likely(self, request: Request) -> int:
+        """About how many tokens a call for this request uses."""
         ...

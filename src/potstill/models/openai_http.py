@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible endpoint: one thin adapter of the chat-completions wire on aiohttp.
 
-One call, its retries, and what its outcome means: that is all. How many calls are in flight, and what may be spent, is
-the business of whoever asks.
+One call, and what its outcome means: that is all. Whether it is tried again, how many calls are in flight, and what may be spent,
+is the business of whoever asks (`models.ask`), by the limits that stand here.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import email.utils
 import json
 import os
-import random
+import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,56 +21,95 @@ import aiohttp
 from potstill.errors import EndpointError
 from potstill.models import pricing
 from potstill.models.base import Capabilities
-from potstill.models.openai_wire import Complaint, failure, looks_like_html, payload, read_answer, read_complaint
-from potstill.records import Completion, Request
+from potstill.models.openai_wire import (
+    Complaint,
+    Dialect,
+    failure,
+    likely_tokens,
+    looks_like_html,
+    most_tokens,
+    payload,
+    read_answers,
+    read_complaint,
+)
+from potstill.models.throttle import Limits, Throttle
+from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
 
 _ROUTE = "/chat/completions"
 _BUSY = {408, 409, 425, 429}
+_SLOW_DOWN = {429, 503, 529}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_LONGEST_WAIT_S = 60.0
 _LONGEST_RETRY_AFTER_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Why an attempt failed, where another may do better. `broken` faults stop the run when no attempt is left."""
-
-    reason: str
-    retry_after_s: float = 0.0
-    broken: bool = False
+_SAMPLES_A_CALL = 8
 
 
 class OpenAIModel:
-    """Asks an endpoint. The key is read once, sent as a bearer token, and taken out of every message.
+    """Asks one model of an endpoint, `concurrency` calls at once at most, over kept connections.
 
-    Raises EndpointError where the section names no usable address, or a key that is not there. `backoff_s` is the first wait
-    between attempts; it doubles each time, with jitter, and gives way to a longer `Retry-After`. Without `takes_sampling`, temperature
-    and top_p are not sent.
+    The first use opens the connections, `close` lets go of them; each event loop has its own. Samples of one question go out
+    in one call where the endpoint gives several (`n`). Raises EndpointError where the address makes no sense, or the key that the
+    spec names is missing.
     """
+
+    batch_size = 1
 
     def __init__(self, endpoint: TeacherSpec, *, concurrency: int = 16, backoff_s: float = 1.0, takes_sampling: bool = True) -> None:
         assert endpoint.base_url is not None, "the caller has filled in the catalogue's address"
-        self._address = _checked_address(endpoint.base_url)
+        self.address = _checked_address(endpoint.base_url)
+        self._route = self.address + _ROUTE + (f"?api-version={endpoint.api_version}" if endpoint.api_version else "")
         self._endpoint = endpoint
         self._key = _read_key(endpoint)
-        self._backoff_s = backoff_s
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._throttle: Throttle | None = None
         self._answered = False
-        self.capabilities = Capabilities(sampling=takes_sampling)
+        self._dialect = Dialect(sampling=takes_sampling if endpoint.sampling is None else endpoint.sampling, several=endpoint.several)
+        self.capabilities = Capabilities(sampling=self._dialect.sampling, logprobs=True)
         self.name = endpoint.model
-        self.identity = f"endpoint:{self._address}|{endpoint.model}"
-        self.batch_size = 1
+        self.identity = f"endpoint:{self.address}|{endpoint.model}"
         self.concurrency = concurrency
+        self.max_attempts = endpoint.max_attempts
+        self.backoff_s = backoff_s
+
+    @property
+    def samples_a_call(self) -> int:
+        """How many samples of one question go into one call."""
+        return _SAMPLES_A_CALL if self._dialect.several else 1
+
+    @property
+    def throttle(self) -> Throttle:
+        """Who admits the calls of this event loop."""
+        loop = asyncio.get_running_loop()
+        if self._throttle is None or self._loop is not loop:
+            self._loop, self._session = loop, None
+            spec = self._endpoint
+            limits = Limits(self.concurrency, spec.requests_per_minute, spec.tokens_per_minute, spec.patience_minutes * 60)
+            self._throttle = Throttle(self.address, limits)
+        return self._throttle
+
+    def most(self, request: Request) -> Cost:
+        """The most that one call for this request can cost."""
+        tokens = most_tokens(request)
+        worst = Completion("", "stop", Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens))
+        return Cost(1, tokens, self.dollars(replace(worst, busy_s=self._endpoint.timeout_s)))
+
+    def likely(self, request: Request) -> int:
+        """About how many tokens a call for this request uses, as providers count them when they admit it."""
+        return likely_tokens(request) + request.sampling.max_new_tokens
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Ask each request in a call of its own, all at once.
+        """Ask once: samples of one question in one call, other requests in a call each, all at the same time.
 
-        A call that fails by itself (refused prompt, no text, busy through all attempts) comes back with finish_reason
-        "error". Raises EndpointError where key, address or model name are wrong, or nobody answers there.
+        A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
+        another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        return list(await asyncio.gather(*(self._ask(request) for request in requests)))
+        if len({question_of(request) for request in requests}) > 1:
+            return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
+        started = time.perf_counter()
+        answers = await self._attempt(requests[0], len(requests))
+        seconds = time.perf_counter() - started
+        return [replace(answer, latency_s=seconds) if answer.finish_reason != "error" else answer for answer in answers]
 
     def dollars(self, completion: Completion) -> float | None:
         """What this answer cost; None where neither the spec nor the catalogue knows the price."""
@@ -82,70 +121,85 @@ class OpenAIModel:
         if session is not None and self._loop is asyncio.get_running_loop():
             await session.close()
 
-    async def _ask(self, request: Request) -> Completion:
-        body = payload(self._endpoint.model, request, takes_sampling=self.capabilities.sampling)
-        fault = _Fault("")
-        for attempt in range(self._endpoint.max_attempts):
-            if attempt:
-                await asyncio.sleep(self._wait_s(attempt, fault))
-            started = time.perf_counter()
-            outcome = await self._attempt(body, request)
-            if isinstance(outcome, Completion):
-                return replace(outcome, latency_s=time.perf_counter() - started)
-            fault = outcome
-        tries = f"after {self._endpoint.max_attempts} attempt{'s' if self._endpoint.max_attempts > 1 else ''}: "
-        if fault.broken:
-            raise EndpointError(f"{self._address}: {tries}{fault.reason}")
-        return failure(tries + fault.reason, self.name)
-
-    async def _attempt(self, body: dict[str, object], request: Request) -> Completion | _Fault:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+    async def _attempt(self, request: Request, count: int) -> list[Completion]:
         try:
-            async with self._open_session().post(self._address + _ROUTE, json=body, headers=headers, allow_redirects=False) as response:
-                text = await response.text(encoding="utf-8", errors="replace")
+            return await self._call(request, count)
         except TimeoutError:
-            return _Fault(f"no whole answer within {self._endpoint.timeout_s:g} s")
+            return self._failed(count, f"no whole answer within {self._endpoint.timeout_s:g} s", Fault("down", charged=True))
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError, ssl.SSLError) as error:
+            words = self._without_key(str(error))
+            raise EndpointError(f"{self.address}: no secure connection: {words}; check its certificate, and http against https") from None
         except aiohttp.ClientConnectorError as error:
             reason = f"cannot connect ({error.os_error.strerror or error.os_error}); is the address right, and the server running?"
-            return _Fault(reason, broken=True)
-        except aiohttp.ClientError as error:
-            return _Fault(self._without_key(f"the connection broke: {error or type(error).__name__}"))
-        if response.status == 200:
-            return self._read_body(text, request)
-        return self._read_refusal(response.status, self._complaint(text), response.headers)
+            return self._failed(count, reason, Fault("down", broken=True))
+        except (aiohttp.InvalidURL, UnicodeError):
+            raise EndpointError(f"{self.address}: is not an address that can be asked; check `base_url`") from None
+        except (aiohttp.ClientError, OSError) as error:
+            words = self._without_key(f"the connection broke: {error or type(error).__name__}")
+            return self._failed(count, words, Fault("down", charged=True))
 
-    def _read_body(self, text: str, request: Request) -> Completion | _Fault:
+    async def _call(self, request: Request, count: int) -> list[Completion]:
+        body = payload(self._endpoint.model, request, self._dialect, count)
+        headers = (
+            {} if not self._key else {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
+        )
+        async with self._open_session().post(self._route, json=body, headers=headers, allow_redirects=False) as response:
+            text = await response.text(encoding="utf-8", errors="replace")
+        if response.status == 200:
+            return self._read_body(text, request, count)
+        complaint = self._complaint(text)
+        if response.status in {400, 422} and self._speaks_otherwise(complaint, count):
+            return await self._call(request, count) if count == 1 else self._failed(count, complaint.words, Fault("short"))
+        return self._read_refusal(response.status, complaint, response.headers, count)
+
+    def _speaks_otherwise(self, complaint: Complaint, count: int) -> bool:
+        """Whether this refusal teaches another way of asking that was not tried yet."""
+        before = self._dialect
+        if complaint.wants_completion_tokens:
+            self._dialect = replace(before, limit="max_completion_tokens")
+        elif count > 1:
+            self._dialect = replace(before, several=False)
+        return self._dialect != before
+
+    def _read_body(self, text: str, request: Request, count: int) -> list[Completion]:
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             if looks_like_html(text):
-                return _Fault("a web page instead of JSON; does the address lack its /v1?", broken=not self._answered)
-            return _Fault("the answer is not JSON, or only half of it")
+                reason = "a web page instead of JSON; does the address lack its /v1?"
+                return self._failed(count, reason, Fault("down", broken=not self._answered, charged=True), text)
+            return self._failed(count, "the answer is not JSON, or only half of it", Fault("garbled", charged=True), text)
         if not isinstance(body, dict):
-            return failure(f"the answer is a JSON {type(body).__name__}, not an object", self.name)
+            return self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
         if body.get("error") and not body.get("choices"):
             complaint = self._complaint(text)
-            status = int(complaint.code) if complaint.code.isdigit() else 400
-            return self._read_refusal(status, complaint, {})
+            status = int(complaint.code) if complaint.code.isdecimal() and complaint.code.isascii() else 400
+            return self._read_refusal(status, complaint, {}, count)
         self._answered = True
-        return read_answer(body, request, self.name)
+        answers = read_answers(body, request, self.name, count)
+        if any(answer.fault is not None and answer.fault.kind == "short" for answer in answers):
+            self._dialect = replace(self._dialect, several=False)
+        return [replace(answers[0], raw=text), *answers[1:]]
 
-    def _read_refusal(self, status: int, complaint: Complaint, headers: Mapping[str, str]) -> Completion | _Fault:
+    def _read_refusal(self, status: int, complaint: Complaint, headers: Mapping[str, str], count: int) -> list[Completion]:
         words = f"{status}: {complaint.words or 'without a word'}"
         if status in {401, 403}:
-            raise EndpointError(f"{self._address}: {words}; {self._key_advice()}")
-        if complaint.names_the_model or status == 404:
-            raise EndpointError(f'{self._address}: {words}; check the model name "{self.name}", and the address (most end in /v1)')
+            raise EndpointError(f"{self.address}: {words}; {self._key_advice()}")
         if status == 402 or complaint.names_the_quota:
-            raise EndpointError(f"{self._address}: {words}; the account has no credit left")
+            raise EndpointError(f"{self.address}: {words}; the account has no credit left")
         if status in _BUSY or status >= 500:
-            return _Fault(words, _retry_after_s(headers))
+            return self._failed(count, words, Fault("busy" if status in _SLOW_DOWN else "down", _retry_after_s(headers)))
+        if status == 404 or (status in {400, 422} and complaint.names_the_model):
+            raise EndpointError(f'{self.address}: {words}; check the model name "{self.name}", and the address (most end in /v1)')
         if complaint.names_the_content:
-            return Completion("", "content_filter", model=self.name, error=words)
+            return [Completion("", "content_filter", model=self.name, error=words)] * count
         if status in {400, 413, 422}:
-            return failure(words, self.name)
-        where = f" to {headers['Location']}" if "Location" in headers else ""
-        raise EndpointError(f"{self._address}: {words}{where}; this is not an address of chat completions: check `base_url`")
+            return self._failed(count, words)
+        where = f" to {self._without_key(headers['Location'])}" if "Location" in headers else ""
+        raise EndpointError(f"{self.address}: {words}{where}; this is not an address of chat completions: check `base_url`")
+
+    def _failed(self, count: int, reason: str, fault: Fault | None = None, raw: str | None = None) -> list[Completion]:
+        return [replace(failure(reason, self.name, fault=fault), raw=raw), *[failure(reason, self.name, fault=fault)] * (count - 1)]
 
     def _open_session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -153,17 +207,12 @@ class OpenAIModel:
             self._loop = loop
             self._session = aiohttp.ClientSession(
                 headers=self._endpoint.headers,
-                timeout=aiohttp.ClientTimeout(total=self._endpoint.timeout_s),
+                timeout=aiohttp.ClientTimeout(total=self._endpoint.timeout_s, sock_connect=self._endpoint.connect_timeout_s),
                 connector=aiohttp.TCPConnector(limit=self.concurrency),
                 # A server on this machine is never behind the proxy that the environment names.
-                trust_env=urlsplit(self._address).hostname not in _LOOPBACK,
+                trust_env=urlsplit(self.address).hostname not in _LOOPBACK,
             )
         return self._session
-
-    def _wait_s(self, attempt: int, fault: _Fault) -> float:
-        backoff = min(self._backoff_s * 2.0 ** (attempt - 1), _LONGEST_WAIT_S)
-        # Jitter, so that calls which failed together do not come back together.
-        return max(backoff * random.uniform(0.5, 1.5), fault.retry_after_s)
 
     def _complaint(self, text: str) -> Complaint:
         complaint = read_complaint(text)
@@ -184,8 +233,9 @@ def _checked_address(base_url: str) -> str:
     address = base_url.rstrip("/").removesuffix(_ROUTE)
     try:
         parts = urlsplit(address)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # UnicodeError is one
         raise EndpointError(f"`base_url` {base_url!r} is not an address; expected something like https://api.example.com/v1") from None
     if parts.username or parts.password:
         raise EndpointError(
@@ -226,6 +276,13 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
     try:
         seconds = float(said)
     except ValueError:
-        then = email.utils.parsedate_tz(said)
-        seconds = email.utils.mktime_tz(then) - time.time() if then else 0.0
+        seconds = _seconds_until(said)
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        then = email.utils.parsedate_tz(date)
+        return email.utils.mktime_tz(then) - time.time() if then else 0.0
+    except (ValueError, OverflowError):
+        return 0.0

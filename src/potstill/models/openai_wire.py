@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from potstill.records import Completion, FinishReason, Request, Usage
+from potstill.records import Completion, Fault, FinishReason, Request, TokenLogprob, Usage
 
 _FINISH: dict[str, FinishReason] = {
     "length": "length",
@@ -21,6 +21,8 @@ _NO_SUCH_MODEL = re.compile(
     r"model\b.{0,80}\b(not found|not exist|unknown|not supported|no access)|(unknown|invalid|no such) model", re.I | re.S
 )
 _CHARACTERS_A_TOKEN = 4
+_TEMPLATE_TOKENS = 32
+_SENSELESS = 10**9
 _LONGEST_WORDS = 300
 
 
@@ -42,13 +44,27 @@ class Complaint:
         return self.code in {"insufficient_quota", "billing_hard_limit_reached"}
 
     @property
+    def wants_completion_tokens(self) -> bool:
+        """Whether the endpoint calls the limit of new tokens `max_completion_tokens`."""
+        return "max_completion_tokens" in self.words
+
+    @property
     def names_the_content(self) -> bool:
         """Whether a content filter refused the prompt."""
         return self.code in {"content_filter", "content_policy_violation"}
 
 
-def payload(model: str, request: Request, *, takes_sampling: bool = True) -> dict[str, Any]:
-    """The body of a call; a field that says nothing is left out, because some endpoints refuse it.
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What an endpoint takes: `sampling` parameters, several answers a call (`n`), and its name for the limit of new tokens."""
+
+    sampling: bool = True
+    several: bool = True
+    limit: str = "max_tokens"
+
+
+def payload(model: str, request: Request, dialect: Dialect = Dialect(), count: int = 1) -> dict[str, Any]:
+    """The body of a call for `count` answers to one question; a field that says nothing is left out: some endpoints refuse it.
 
     Samples of one question differ by seed, which counts above temperature 0 only.
     """
@@ -56,48 +72,106 @@ def payload(model: str, request: Request, *, takes_sampling: bool = True) -> dic
     body: dict[str, Any] = {
         "model": model,
         "messages": [message.to_json() for message in request.messages],
-        "max_tokens": sampling.max_new_tokens,
+        dialect.limit: sampling.max_new_tokens,
     }
-    if takes_sampling:
+    if dialect.sampling:
         body["temperature"] = sampling.temperature
-    if takes_sampling and sampling.top_p < 1:
-        body["top_p"] = sampling.top_p
-    if takes_sampling and sampling.temperature > 0:
-        body["seed"] = sampling.seed + request.sample
+        if sampling.top_p < 1:
+            body["top_p"] = sampling.top_p
+        if sampling.temperature > 0:
+            body["seed"] = sampling.seed + request.sample
     if sampling.stop:
         body["stop"] = list(sampling.stop)
+    if count > 1:
+        body["n"] = count
+    if request.schema is not None:
+        schema = json.loads(request.schema)
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    if request.top_logprobs:
+        body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     return body
 
 
-def read_answer(body: dict[str, Any], request: Request, model: str) -> Completion:
-    """The completion in a call's answer; what is not an answer (no choice, no text) is one with finish_reason "error"."""
+def read_answers(body: dict[str, Any], request: Request, model: str, count: int = 1) -> list[Completion]:
+    """The completions in a call's answer, one a sample asked for, in the order of the choices' `index`.
+
+    What is not an answer (no choice, no text) is one with finish_reason "error"; a sample that did not come is `short`. The tokens
+    of a call are shared out by the answers' lengths; those of the prompt count with the first.
+    """
     choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        return failure("the endpoint answered without a choice", model, _usage(body, request, ""))
-    text = _text(message.get("content"))
-    reason = _FINISH.get(str(choice.get("finish_reason")).lower(), "stop")
-    usage = _usage(body, request, text)
+    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    texts = [_text(_message(choice).get("content")) for choice in found[:count]]
+    usages, counted = _shares(body, request, texts or [""])
     served = str(body.get("model") or model)
-    if text.strip():
-        return Completion(text, reason, usage, model=served)
-    refusal = message.get("refusal")
-    if refusal or reason == "content_filter":
-        return Completion(
-            str(refusal or ""), "content_filter", usage, model=served, error=None if refusal else "a content filter took the answer"
+    if not found:
+        return [replace(failure("the endpoint answered without a choice", served, usages[0]), counted=counted)] + [_short(served)] * (
+            count - 1
         )
+    ordered = sorted(zip(found, texts, usages, strict=False), key=lambda part: _index(part[0]))
+    answers = [replace(_read_choice(choice, text, usage, request, served), counted=counted) for choice, text, usage in ordered]
+    return answers + [_short(served)] * (count - len(answers))
+
+
+def _read_choice(choice: dict[str, Any], text: str, usage: Usage, request: Request, served: str) -> Completion:
+    message, said = choice.get("message"), str(choice.get("finish_reason")).lower()
+    if not isinstance(message, dict):
+        return failure("the endpoint answered without a choice", served, usage)
+    if said == "error" or choice.get("error"):
+        words = read_complaint(json.dumps({"error": choice.get("error") or "the endpoint broke off"})).words
+        return failure(f"broke off in the middle of the answer: {words}", served, usage, Fault("garbled", charged=True))
+    reason = _FINISH.get(said, "stop")
+    reasoning = _text(message.get("reasoning_content") or message.get("reasoning")).strip() or None
+    refusal = message.get("refusal")
+    if refusal and not text.strip():
+        return Completion(str(refusal), "refusal", usage, model=served, reasoning=reasoning)
+    if text.strip():
+        return Completion(text, reason, usage, model=served, reasoning=reasoning, logprobs=_logprobs(choice))
+    if reason == "content_filter":
+        return Completion("", "content_filter", usage, model=served, error="a content filter took the answer")
     if reason == "length":
         why = f"the answer is empty: all {request.sampling.max_new_tokens} tokens went into thinking; raise `task.max_new_tokens`"
         return failure(why, served, usage)
     return failure("the answer is empty", served, usage)
 
 
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
+    message = choice.get("message")
+    return message if isinstance(message, dict) else {}
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _short(model: str) -> Completion:
+    return failure("the endpoint gave fewer answers than it was asked for", model, Usage(), Fault("short"))
+
+
+def _logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    """The written tokens' log-probabilities; empty where the endpoint gives none, or in a shape that is not OpenAI's."""
+    found = choice.get("logprobs")
+    content = found.get("content") if isinstance(found, dict) else None
+    if not isinstance(content, list):
+        return ()
+    try:
+        return tuple(
+            TokenLogprob(
+                str(place["token"]),
+                float(place["logprob"]),
+                tuple((str(other["token"]), float(other["logprob"])) for other in place.get("top_logprobs") or ()),
+            )
+            for place in content
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
 def read_complaint(text: str) -> Complaint:
     """What an error body says, whichever of the usual shapes it has; HTML and other texts are cut short."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Complaint(_plain(text))
     if isinstance(body, list) and body:
         body = body[0]
@@ -117,9 +191,9 @@ def looks_like_html(text: str) -> bool:
     return text.lstrip()[:200].lower().startswith(("<!doctype html", "<html", "<head", "<body"))
 
 
-def failure(reason: str, model: str, usage: Usage | None = None) -> Completion:
-    """A call that failed by itself: data, with its reason."""
-    return Completion("", "error", usage or Usage(), model=model, error=reason)
+def failure(reason: str, model: str, usage: Usage | None = None, fault: Fault | None = None) -> Completion:
+    """A call that failed: data, with its reason, and, where another attempt may do better, its fault."""
+    return Completion("", "error", usage or Usage(), model=model, error=reason, fault=fault)
 
 
 def _text(content: object) -> str:
@@ -128,21 +202,45 @@ def _text(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _usage(body: dict[str, Any], request: Request, text: str) -> Usage:
+def likely_tokens(request: Request) -> int:
+    """About how many tokens a request's prompt has."""
+    # Four characters a token: about right for English in the usual tokenizers.
+    return -(-sum(len(message.content) for message in request.messages) // _CHARACTERS_A_TOKEN)
+
+
+def most_tokens(request: Request) -> int:
+    """More tokens than a request can cost: none is shorter than a byte, and templates add a few a message."""
+    prompt = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
+    schema = len(request.schema or "")
+    return prompt + schema + _TEMPLATE_TOKENS * (len(request.messages) + 2) + request.sampling.max_new_tokens
+
+
+def _shares(body: dict[str, Any], request: Request, texts: list[str]) -> tuple[list[Usage], bool]:
+    """Each answer's share of the call's tokens, and whether the endpoint said how many they are."""
     said = body.get("usage")
     said = said if isinstance(said, dict) else {}
-    asked = sum(len(message.content) for message in request.messages)
-    return Usage(_count(said.get("prompt_tokens"), asked), _count(said.get("completion_tokens"), len(text)))
+    read, written = _count(said.get("prompt_tokens")), _count(said.get("completion_tokens"))
+    lengths = [len(text) for text in texts]
+    if written is None:
+        shares = [-(-length // _CHARACTERS_A_TOKEN) for length in lengths]
+    else:
+        # Cut where the running total rounds, so that the shares add up.
+        whole = sum(lengths) or 1
+        ends = [round(written * sum(lengths[: n + 1]) / whole) for n in range(len(lengths))] if sum(lengths) else [written] * len(lengths)
+        shares = [end - before for end, before in zip(ends, [0, *ends], strict=False)]
+    prompt = likely_tokens(request) if read is None else read
+    usages = [Usage(prompt if place == 0 else 0, share) for place, share in enumerate(shares)]
+    return usages, read is not None and written is not None
 
 
-def _count(said: object, characters: int) -> int:
-    # Where nothing is said, four characters a token: about right for English in the usual tokenizers.
-    return said if isinstance(said, int) else -(-characters // _CHARACTERS_A_TOKEN)
+def _count(said: object) -> int | None:
+    """A number of tokens as an endpoint says it; None for what cannot be one (negative, a truth value, beyond all sense)."""
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < _SENSELESS else None
 
 
 def _plain(text: str) -> str:
     if looks_like_html(text):
         title = re.search(r"<title>(.*?)</title>", text, re.I | re.S)
         text = f"a web page{f' titled {title.group(1).strip()!r}' if title else ''}"
-    words = " ".join(text.split())
+    words = " ".join(text.encode("utf-8", "replace").decode().split())
     return words if len(words) <= _LONGEST_WORDS else words[: _LONGEST_WORDS - 1] + "…"

@@ -2,13 +2,20 @@
 
 from potstill.spec.load import dump_spec, load_spec, spec_from_dict, spec_schema
 from potstill.spec.sections import (
+    BalanceSpec,
+    BudgetSpec,
     CarveSpec,
     ColumnsSpec,
     DataSpec,
     EvaluationSpec,
+    ExpandSpec,
     GatesSpec,
     GenerationSpec,
+    PersonalDataSpec,
+    PilotSpec,
     PriceSpec,
+    PromptingSpec,
+    QualifySpec,
     RunSpec,
     StudentSpec,
     TargetsSpec,
@@ -20,13 +27,20 @@ from potstill.spec.sections import (
 )
 
 __all__ = [
+    "BalanceSpec",
+    "BudgetSpec",
     "CarveSpec",
     "ColumnsSpec",
     "DataSpec",
     "EvaluationSpec",
+    "ExpandSpec",
     "GatesSpec",
     "GenerationSpec",
+    "PersonalDataSpec",
+    "PilotSpec",
     "PriceSpec",
+    "PromptingSpec",
+    "QualifySpec",
     "RunSpec",
     "StudentSpec",
     "TargetsSpec",

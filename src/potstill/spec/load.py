@@ -15,8 +15,6 @@ from pydantic_core import ErrorDetails
 from potstill.errors import SpecError, UsageError
 from potstill.spec.sections import RunSpec
 
-_PATHS = ("data.train", "data.validation", "data.test", "teacher.api_key_file", "teacher.chat_template", "student.chat_template")
-
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> RunSpec:
     """Read, override (`training.epochs=5`) and validate the spec at `path`.
@@ -114,17 +112,24 @@ def _validate(raw: dict[str, Any], path: Path, lines: dict[str, int]) -> RunSpec
     except ValidationError as error:
         problems = [_explain(problem, path, lines) for problem in error.errors()]
         raise SpecError("\n".join(dict.fromkeys(problems))) from None
-    folder = path.parent.absolute()
-    absolute = spec.model_dump()
-    for dotted in _PATHS:
-        section, key = dotted.split(".")
-        if absolute[section][key] is not None:
-            absolute[section][key] = folder / Path(absolute[section][key]).expanduser()
-    for section in ("teacher", "student"):
-        model = absolute[section]["model"]
-        if model is not None and _looks_like_a_path(model):
-            absolute[section]["model"] = str((folder / Path(model).expanduser()).absolute())
-    return RunSpec.model_validate(absolute)
+    return RunSpec.model_validate(_with_absolute_paths(spec, path.parent.absolute()))
+
+
+def _with_absolute_paths(section: BaseModel, folder: Path) -> dict[str, Any]:
+    """A section as plain data, its files and folders absolute."""
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            value = folder / value.expanduser()
+        elif isinstance(value, BaseModel):
+            value = _with_absolute_paths(value, folder)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            value = [_with_absolute_paths(item, folder) for item in value]
+        elif name == "model" and isinstance(value, str) and _looks_like_a_path(value):
+            value = str((folder / Path(value).expanduser()).absolute())
+        found[name] = value
+    return found
 
 
 def _looks_like_a_path(model: str) -> bool:

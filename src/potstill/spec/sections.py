@@ -85,10 +85,23 @@ class DataSpec(Section):
 
 
 class PriceSpec(Section):
-    """What an endpoint asks for a million tokens, in dollars."""
+    """What answers cost, in dollars: by tokens, or by the hour of the machine that gives them."""
 
-    input_per_million: float = Field(ge=0.0)
-    output_per_million: float = Field(ge=0.0)
+    input_per_million: float | None = Field(default=None, ge=0.0)
+    """For a million tokens read."""
+    output_per_million: float | None = Field(default=None, ge=0.0)
+    """For a million tokens written."""
+    per_gpu_hour: float | None = Field(default=None, ge=0.0)
+    """For an hour of one accelerator, where you run the model yourself."""
+    gpus: int = Field(default=1, ge=1)
+    """How many accelerators serve it."""
+
+    @model_validator(mode="after")
+    def _one_way_to_count(self) -> PriceSpec:
+        tokens = (self.input_per_million is None) + (self.output_per_million is None)
+        if tokens == 1 or (tokens == 0) == (self.per_gpu_hour is not None):
+            raise ValueError("give a price by tokens (`input_per_million` and `output_per_million`), or by the hour (`per_gpu_hour`)")
+        return self
 
 
 class WeightsSpec(Section):
@@ -113,6 +126,10 @@ class TeacherSpec(WeightsSpec):
 
     model: str
     """Catalogue name, hub id, folder, GGUF file, or the name that the endpoint knows. `echo` is a fake for dry runs."""
+    name: str | None = None
+    """What reports call it; by default `model`."""
+    replay: Path | None = None
+    """Recorded answers of this model (a ledger, chat rows, a batch's output or a stored-completions export): nobody is asked."""
     base_url: str | None = None
     """Address of an OpenAI-compatible endpoint, `/v1` included. Absent: the catalogue's, or a local model."""
     api_key_env: str | None = None
@@ -121,16 +138,44 @@ class TeacherSpec(WeightsSpec):
     """A file that holds the key."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Further headers of each call. Not for secrets: the spec is written into the run folder."""
+    api_version: str | None = None
+    """Azure's `api-version`; the key then goes into Azure's own header. `base_url` is the deployment's address there."""
     timeout_s: float = Field(default=120.0, gt=0.0)
     """Seconds for one call, connecting included."""
+    connect_timeout_s: float = Field(default=15.0, gt=0.0)
+    """Seconds for connecting."""
     max_attempts: int = Field(default=6, ge=1)
     """How often one call is tried when the endpoint is busy or unreachable."""
+    patience_minutes: float = Field(default=5.0, ge=0.0)
+    """The run stops when the endpoint has given nothing but failures for so long; until then it is tried ever more rarely."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """The endpoint's limit of calls; none is broken in any minute."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """The endpoint's limit of tokens read and written."""
+    sampling: bool | None = None
+    """Whether the endpoint takes `temperature`, `top_p` and `seed`; by default the catalogue's word, else yes."""
+    several: bool = True
+    """Whether samples of one question may be asked for in one call (`n`), so that its prompt is paid once. Noticed where it fails."""
     price: PriceSpec | None = None
     """Overrides the catalogue's price."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     """Sampling temperature; 0 is greedy, the usual choice for labels."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Nucleus sampling."""
+    weight: float = Field(default=1.0, gt=0.0)
+    """Among several teachers: its share of the rows."""
+    tags: tuple[str, ...] = ()
+    """Among several teachers: the tags of the rows that it answers; none: all other rows."""
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return self.name or self.model
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replayed_without_a_model(cls, raw: object) -> object:
+        return {"model": "replay", **raw} if isinstance(raw, dict) and raw.get("replay") is not None else raw
 
     @model_validator(mode="after")
     def _one_key(self) -> TeacherSpec:
@@ -161,26 +206,167 @@ class StudentSpec(WeightsSpec):
         return self
 
 
+class BudgetSpec(Section):
+    """The most that a run may spend on its teachers, restarts and evaluation included. No cap is ever passed."""
+
+    dollars: float | None = Field(default=None, gt=0.0)
+    """Needs a known price of every teacher."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Read and written."""
+    calls: int | None = Field(default=None, ge=1)
+    """Each try counts."""
+    minutes: float | None = Field(default=None, gt=0.0)
+    """Of asking."""
+    when_reached: Literal["stop", "go_on"] = "stop"
+    """`go_on`: train on what was answered until then."""
+
+
+class PilotSpec(Section):
+    """The first rows are asked before the rest is bought."""
+
+    rows: int = Field(default=16, ge=0)
+    """How many; 0 for no pilot."""
+    pass_rate: float = Field(default=0.5, ge=0.0, le=1.0)
+    """The run stops where a smaller share of them passes the gates."""
+
+
+class PromptingSpec(Section):
+    """What the teacher is told besides the row's own messages. The student never sees it."""
+
+    strategy: Literal["direct", "chain_of_thought", "chain_of_density"] = "direct"
+    """`chain_of_thought` (Wei et al. 2022, arXiv 2201.11903): reasons, then the answer. `chain_of_density` (Adams et al. 2023,
+    arXiv 2309.04269), for summaries: rounds that each fit in more."""
+    instruction: str | None = None
+    """Takes the place of the strategy's own words; they are added to the row's system prompt, never put in its place."""
+    version: str = Field(default="", max_length=100)
+    """A name for the wording; where it changes, every question is a new one."""
+    rounds: int = Field(default=3, ge=2, le=10)
+    """Rounds of `chain_of_density`."""
+    learn: Literal["answer", "rationale_then_answer", "both"] = "answer"
+    """What the student writes: the answer alone, the reasons before it, or, as two tasks, both (step-by-step distillation, Hsieh et
+    al. 2023, arXiv 2305.02301)."""
+
+
+class ExpandSpec(Section):
+    """The teacher writes new prompts from training rows, where these are few."""
+
+    rows: int = Field(ge=1)
+    """How many new rows, at most."""
+    how: Literal["paraphrase", "rare", "harder"] = "paraphrase"
+    """`paraphrase` says the same in other words, `rare` writes rows of the labels or tags that have fewest, `harder` makes them harder."""
+    by: Literal["label", "tag"] = "label"
+    """What `rare` counts."""
+    temperature: float = Field(default=0.8, ge=0.0, le=2.0)
+    """Sampling temperature of the new prompts."""
+    instruction: str | None = None
+    """Takes the place of Potstill's own words."""
+
+
+class QualifySpec(Section):
+    """A teacher is examined on validation rows before it teaches."""
+
+    rows: int = Field(default=64, ge=1)
+    """At most so many."""
+    min_score: float | None = Field(default=None, ge=0.0)
+    """The run stops where its score on rows with references is lower, in the metric's own unit."""
+    min_agreement: float | None = Field(default=None, ge=0.0, le=1.0)
+    """The run stops where it agrees with itself, asked again, less often; for rows without references."""
+
+
+class BalanceSpec(Section):
+    """How the accepted rows are evened out."""
+
+    by: Literal["label", "tag", "length", "language"]
+    """What is counted."""
+    to: int | Literal["fewest", "median"] = "median"
+    """Rows wanted of each kind."""
+    how: Literal["sample", "ask"] = "sample"
+    """`sample` leaves out rows of kinds that have more; `ask` has the teacher write more of those that have fewer, too."""
+
+
 class GenerationSpec(Section):
     """How the teacher is asked."""
 
-    concurrency: int = Field(default=16, ge=1, le=4096)
-    """Calls in flight at once, for endpoints."""
+    concurrency: int = Field(default=64, ge=1, le=4096)
+    """Calls in flight at once for an endpoint, at most; how many really are follows what helps."""
     batch_size: int = Field(default=32, ge=1)
-    """Prompts answered together, for local models."""
+    """Prompts answered together, for local models; halved where memory runs out."""
+    mode: Literal["live", "batch"] = "live"
+    """`batch`: by the provider's batch endpoint (half the price at most providers, within a day)."""
+    ledger: Path | None = None
+    """A ledger that several runs share, so that none pays for what another was answered; by default the run's own."""
+    budget: BudgetSpec = BudgetSpec()
+    """Caps."""
+    max_failed: float = Field(default=0.05, ge=0.0, le=1.0)
+    """The stage stops where a larger share of the rows failed at the endpoint; the same command asks those again."""
+    pilot: PilotSpec = PilotSpec()
+    """The first rows, asked before the rest is bought."""
+    prompting: PromptingSpec = PromptingSpec()
+    """What the teacher is told besides."""
+    samples: int = Field(default=1, ge=1, le=64)
+    """Answers to each question; more than one needs a `temperature` above 0."""
+    choose: Literal["auto", "first", "verifier", "vote", "judge", "all"] = "auto"
+    """Which of several answers is learnt: the first that the gates keep, the first that the task proves right, the one that most
+    agree on (self-consistency, Wang et al. 2022, arXiv 2203.11171; the shares of the votes are kept), the judge's best, or all that are
+    kept. `auto`: `vote` where answers can be counted (nli, math, qa by choice), else `first`."""
+    turns: Literal["all", "last"] = "all"
+    """Of a conversation, the assistant turns that the teacher answers anew: all, or the last alone, after the row's own history."""
+    route: Literal["weight", "tag", "cascade", "vote"] = "weight"
+    """Which of several `teachers` is asked: one by `weight`; the one that has one of the row's tags; the first, and the next where the
+    gates drop its answer; or all, and the answer that most agree on is kept."""
+    judge: TeacherSpec | None = None
+    """Who compares answers; by default the last teacher that is not the one that answered."""
+    qualify: QualifySpec | None = None
+    """Examine the teacher before it teaches."""
+    expand: ExpandSpec | None = None
+    """Have the teacher write new prompts."""
+    balance: BalanceSpec | None = None
+    """Even out the accepted rows."""
+
+
+class PersonalDataSpec(Section):
+    """What happens to personal data in answers."""
+
+    action: Literal["mask", "drop"] = "mask"
+    """`mask` writes `[EMAIL]` and the like in its place, `drop` drops the row."""
+    kinds: tuple[Literal["email", "phone", "card", "iban", "ip"], ...] = Field(
+        default=("email", "phone", "card", "iban", "ip"), min_length=1
+    )
+    """What is looked for."""
 
 
 class GatesSpec(Section):
     """Which answers are kept. On by default are those that evidence supports."""
 
     format: bool = True
-    """Drop answers that the task cannot parse: no label, no number, nothing at all."""
+    """Drop answers that the task cannot parse: no label, no number, nothing at all. How leniently one was read is recorded."""
     refusal: bool = True
     """Drop answers that decline to answer."""
     truncation: bool = True
-    """Drop answers that ran into the token limit."""
+    """Drop answers that ran into the token limit, or end inside a bracket, a quote or a code block."""
     verifier: bool = True
     """Drop answers that the task can prove wrong: math against a gold value, a span that is not in the passage."""
+    contamination: bool = True
+    """Drop training rows of which long parts stand in validation or test rows."""
+    min_characters: int | None = Field(default=None, ge=1)
+    """Drop shorter answers."""
+    max_characters: int | None = Field(default=None, ge=1)
+    """Drop longer answers."""
+    language: str | None = None
+    """Drop answers in another language than this (`en`), or, with `same`, than the prompt's."""
+    duplicates: bool = False
+    """Drop rows whose answer and prompt nearly equal an earlier row's."""
+    gold: bool = False
+    """Drop answers that disagree with the row's reference."""
+    min_agreement: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Drop rows where the chosen answer has a smaller share of the votes among several samples."""
+    judge: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Drop answers to which the judge (`generation.judge`) gives a lower mark, of 0 to 1; what it says without a mark drops nothing."""
+    personal_data: PersonalDataSpec | None = None
+    """Mask or drop e-mail addresses, telephone and card numbers, IBANs, IP addresses."""
+    custom: tuple[str, ...] = ()
+    """Your own gates: `module:function`, called with the row, the answer's text and its parsed answer; returns None to keep it, or why it
+    is dropped."""
 
 
 class TargetsSpec(Section):
@@ -248,6 +434,8 @@ class RunSpec(Section):
     task: TaskSpec
     data: DataSpec
     teacher: TeacherSpec
+    teachers: tuple[TeacherSpec, ...] = ()
+    """Several teachers, instead of `teacher`; `generation.route` says which is asked. The first is the one that is evaluated."""
     student: StudentSpec
     generation: GenerationSpec = GenerationSpec()
     gates: GatesSpec = GatesSpec()
@@ -256,6 +444,33 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     seed: int = Field(default=0, ge=0)
     """Splits, sampling, initial order of the rows and bootstrap all start from it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, raw: object) -> object:
+        if isinstance(raw, dict) and "teacher" not in raw and isinstance(raw.get("teachers"), list | tuple) and raw["teachers"]:
+            return {**raw, "teacher": raw["teachers"][0]}
+        return raw
+
+    @property
+    def all_teachers(self) -> tuple[TeacherSpec, ...]:
+        """Every teacher that answers rows, the evaluated one first."""
+        return self.teachers or (self.teacher,)
+
+    @model_validator(mode="after")
+    def _several_are_one_and_others(self) -> RunSpec:
+        if self.teachers and self.teacher != self.teachers[0]:
+            raise ValueError("give `teacher` or `teachers`, not both")
+        titles = [teacher.title for teacher in self.teachers]
+        if len(set(titles)) < len(titles):
+            raise ValueError("two of the `teachers` have one name: give each a `name`")
+        return self
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> RunSpec:
+        if self.generation.samples > 1 and not all(teacher.temperature for teacher in self.all_teachers):
+            raise ValueError("`generation.samples` above 1 needs a teacher with a `temperature` above 0: greedy answers are all the same")
+        return self
 
     @model_validator(mode="after")
     def _carved_from_something_local(self) -> RunSpec:

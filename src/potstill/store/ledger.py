@@ -11,15 +11,17 @@ import dataclasses
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from potstill.errors import StoreError
-from potstill.records import Completion, Request, Usage, Verdict
+from potstill.records import Completion, Cost, Message, Request, Sampling, TokenLogprob, Usage, Verdict
 from potstill.store.atomic import store_error
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x506F7473  # "Pots": tells a ledger from any other SQLite file
 _KEYS_A_QUERY = 1000
 
@@ -42,9 +44,26 @@ CREATE TABLE attempt (
     error         TEXT,
     text          TEXT,
     dollars       REAL,           -- NULL: the price is unknown
-    model         TEXT            -- the name that came with the answer
+    model         TEXT,           -- the name that came with the answer
+    run           TEXT NOT NULL DEFAULT '',   -- who asked: ledgers may be shared
+    held_tokens   INTEGER NOT NULL DEFAULT 0, -- the most that the call could cost
+    held_dollars  REAL DEFAULT 0,
+    uncertain     INTEGER NOT NULL DEFAULT 0, -- what it cost is not known, and counts as what was held
+    fault         TEXT,           -- why a failed call may be tried again; NULL: it would fail again
+    reasoning     TEXT,
+    logprobs      TEXT,           -- JSON: [[token, logprob, [[token, logprob], ...]], ...]
+    raw           BLOB,           -- the body as it came, zlib
+    batch         TEXT            -- our id of the provider's batch that it is part of
 );
 CREATE INDEX attempt_of_question ON attempt (key);
+CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
+CREATE TABLE batch (
+    id          TEXT PRIMARY KEY,  -- ours; it stands in the provider's metadata
+    endpoint    TEXT NOT NULL,     -- Model.identity
+    provider_id TEXT,              -- NULL: not known to have been submitted
+    state       TEXT NOT NULL CHECK (state IN ('prepared', 'submitted', 'collected', 'lost')),
+    created     REAL NOT NULL
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX attempt_in_flight ON attempt (key) WHERE state = 'intent';
 CREATE TABLE verdict (
     key     TEXT NOT NULL,
@@ -53,9 +72,31 @@ CREATE TABLE verdict (
     version INTEGER NOT NULL,
     keep    INTEGER NOT NULL,
     reason  TEXT NOT NULL,
+    code    TEXT NOT NULL DEFAULT '',  -- the reason in a word, to count by
     PRIMARY KEY (key, row, gate, version)
 ) WITHOUT ROWID;
 """
+
+# What a ledger of an earlier version lacks.
+_UPGRADES = {
+    1: """
+ALTER TABLE attempt ADD COLUMN run TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempt ADD COLUMN held_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempt ADD COLUMN held_dollars REAL DEFAULT 0;
+ALTER TABLE attempt ADD COLUMN uncertain INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempt ADD COLUMN fault TEXT;
+ALTER TABLE attempt ADD COLUMN reasoning TEXT;
+ALTER TABLE attempt ADD COLUMN logprobs TEXT;
+ALTER TABLE attempt ADD COLUMN raw BLOB;
+ALTER TABLE attempt ADD COLUMN batch TEXT;
+ALTER TABLE verdict ADD COLUMN code TEXT NOT NULL DEFAULT '';
+CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
+CREATE TABLE batch (
+    id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, provider_id TEXT,
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'submitted', 'collected', 'lost')), created REAL NOT NULL
+) WITHOUT ROWID;
+"""
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +120,18 @@ class Ledger:
     """Questions and answers in one SQLite file; one process at a time, and in it the thread that opened it.
 
     An answer stands for ever. A failed call stands as long as this ledger is open (`missing` leaves it out, so that it is data
-    to this run), and is asked again by the next process. Every method raises StoreError where the file is full, read-only,
-    damaged or in use by another process; what was committed before stays.
+    to this run), and is asked again by the next process. Runs may share a ledger: `run` names whose calls these are, and figures
+    are of that run's calls alone (of all, where it is empty).
+
+    Where the file cannot be written to (full disk, read-only), it is open for reading, and `read_only` says why. Every method raises
+    StoreError where the file is full, read-only, damaged or in use by another process; what was committed before stays.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, run: str = "") -> None:
+        self.path, self.run = path, run
+        self.orphaned = 0
+        """Calls that were in flight when the last process ended, and are settled now."""
+        self.read_only: str | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,14 +149,30 @@ class Ledger:
             # Exclusive: a second process is refused, and the write-ahead index needs no shared memory, so network disks work too.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._check_kind()
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            with self.transaction():
-                if self._pragma("user_version") == 0:
-                    self._make_tables()
-                settled = self._db.execute("UPDATE attempt SET state = 'orphaned', finished = ? WHERE state = 'intent'", (time.time(),))
-                self.orphaned: int = settled.rowcount
+            try:
+                self._prepare_to_write()
+            except sqlite3.DatabaseError as error:
+                if primary_code(error) not in _UNWRITABLE or self._pragma("user_version") != SCHEMA_VERSION:
+                    raise
+                self.read_only = _ADVICE[primary_code(error)]
             self._opened_after = self._one("SELECT coalesce(max(id), 0) FROM attempt")
+
+    def _prepare_to_write(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._make_tables()
+            # What waits in a provider's batch is in flight whether or not a process is there.
+            settled = self._db.execute(
+                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE state = 'intent' AND batch IS NULL",
+                (time.time(),),
+            )
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        self.orphaned = settled.rowcount
 
     def __enter__(self) -> Ledger:
         return self
@@ -139,15 +202,24 @@ class Ledger:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
 
-    def intend(self, keys: Sequence[str], requests: Sequence[Request], model: str) -> None:
-        """Write down that these questions are about to be put to `model` (its identity); one transaction."""
+    def intend(
+        self, keys: Sequence[str], requests: Sequence[Request], model: str, holds: Sequence[Cost] | None = None, batch: str | None = None
+    ) -> None:
+        """Write down that these questions are about to be put to `model` (its identity); one transaction.
+
+        `holds` are the most that each call can cost; `batch` is our id of the provider's batch that will carry them.
+        """
         now = time.time()
+        held = holds or [Cost()] * len(keys)
         with self.transaction(), self._in_our_words():
             self._db.executemany(
                 "INSERT OR IGNORE INTO question (key, model, request) VALUES (?, ?, ?)",
                 ((key, model, _request_json(request)) for key, request in zip(keys, requests, strict=True)),
             )
-            self._db.executemany("INSERT INTO attempt (key, state, started) VALUES (?, 'intent', ?)", ((key, now) for key in keys))
+            self._db.executemany(
+                "INSERT INTO attempt (key, state, started, run, held_tokens, held_dollars, batch) VALUES (?, 'intent', ?, ?, ?, ?, ?)",
+                ((key, now, self.run, most.tokens, most.dollars, batch) for key, most in zip(keys, held, strict=True)),
+            )
 
     def record(self, keys: Sequence[str], completions: Sequence[Completion], dollars: Sequence[float | None]) -> None:
         """Write down what came back for questions that were intended; one transaction."""
@@ -155,7 +227,8 @@ class Ledger:
         with self.transaction(), self._in_our_words():
             settled = self._db.executemany(
                 "UPDATE attempt SET state = ?, finished = ?, input_tokens = ?, output_tokens = ?, finish_reason = ?, latency_s = ?,"
-                " error = ?, text = ?, model = ?, dollars = ? WHERE key = ? AND state = 'intent'",
+                " error = ?, text = ?, model = ?, uncertain = ?, fault = ?, reasoning = ?, logprobs = ?, raw = ?, dollars = ?"
+                " WHERE key = ? AND state = 'intent'",
                 ((*_columns(answer, now), price, key) for key, answer, price in zip(keys, completions, dollars, strict=True)),
             )
             assert settled.rowcount == len(keys), "an answer was recorded without an intent"
@@ -165,21 +238,26 @@ class Ledger:
         now = time.time()
         with self.transaction(), self._in_our_words():
             self._db.executemany(
-                "UPDATE attempt SET state = 'orphaned', finished = ? WHERE key = ? AND state = 'intent'", ((now, key) for key in keys)
+                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE key = ? AND state = 'intent'",
+                ((now, key) for key in keys),
             )
 
     def get(self, key: str) -> Completion | None:
         """The answer to a question; where there is none, its last failed call; else None."""
         with self._in_our_words():
             row = self._db.execute(
-                "SELECT text, finish_reason, input_tokens, output_tokens, latency_s, model, error FROM attempt"
-                " WHERE key = ? AND state IN ('answered', 'failed') ORDER BY state = 'answered' DESC, id DESC LIMIT 1",
+                f"SELECT {_ANSWER} FROM attempt WHERE key = ? AND state IN ('answered', 'failed')"
+                " ORDER BY state = 'answered' DESC, id DESC LIMIT 1",
                 (key,),
             ).fetchone()
-        if row is None:
-            return None
-        text, finish_reason, read, written, latency_s, model, error = row
-        return Completion(text, finish_reason, Usage(read, written), latency_s, model, error)
+        return None if row is None else _completion(row)
+
+    def answers(self) -> Iterator[tuple[str, Request, Completion]]:
+        """Every answer with its question's key, one at a time; the last where a question has several."""
+        query = f"SELECT key, request, {_ANSWER} FROM attempt JOIN question USING (key) WHERE state = 'answered' ORDER BY attempt.id"
+        with self._in_our_words():
+            for key, request, *row in self._db.execute(query):
+                yield key, _request(request), _completion(row)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys`, in order, that have neither an answer nor a call that failed since the ledger was opened."""
@@ -195,36 +273,108 @@ class Ledger:
                 settled.update(key for (key,) in rows)
         return [key for key in keys if key not in settled]
 
+    def merge(self, other: Path) -> int:
+        """Take over what another ledger holds of questions that have no answer here; returns how many answers were new.
+
+        The other file must be closed, and is only read. Its calls in flight become orphaned ones.
+        """
+        with self._in_our_words():
+            self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
+        try:
+            with self.transaction(), self._in_our_words():
+                self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
+                columns = ", ".join(name for _, name, *_ in self._db.execute("PRAGMA table_info(attempt)") if name != "id")
+                taken = columns.replace("state", "CASE state WHEN 'intent' THEN 'orphaned' ELSE state END").replace(
+                    "uncertain", "state = 'intent' OR uncertain"
+                )
+                before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
+                # One key's attempts come as a whole or not at all, so merging twice changes nothing.
+                self._db.execute(
+                    f"INSERT INTO attempt ({columns}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
+                    " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key"
+                    " AND (ours.state = 'answered' OR ours.started = theirs.started))"
+                    " ORDER BY theirs.id"
+                )
+                return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
+        finally:
+            with self._in_our_words():
+                self._db.execute("DETACH DATABASE other")
+
+    def open_batch(self, batch: str, endpoint: str) -> None:
+        """Write down a batch of ours before it is submitted to `endpoint` (a model's identity)."""
+        with self.transaction(), self._in_our_words():
+            self._db.execute("INSERT INTO batch VALUES (?, ?, NULL, 'prepared', ?)", (batch, endpoint, time.time()))
+
+    def note_batch(self, batch: str, state: Literal["submitted", "collected", "lost"], provider_id: str | None = None) -> None:
+        """Write down what became of a batch. One that is `lost` was never submitted: its questions may be asked again."""
+        with self.transaction(), self._in_our_words():
+            self._db.execute("UPDATE batch SET state = ?, provider_id = coalesce(?, provider_id) WHERE id = ?", (state, provider_id, batch))
+            if state == "lost":
+                self._db.execute(
+                    "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 0 WHERE batch = ? AND state = 'intent'",
+                    (time.time(), batch),
+                )
+
+    def open_batches(self, endpoint: str) -> list[tuple[str, str | None]]:
+        """Batches at `endpoint` that are not collected yet: our id, and the provider's where it is known."""
+        with self._in_our_words():
+            return self._db.execute(
+                "SELECT id, provider_id FROM batch WHERE endpoint = ? AND state IN ('prepared', 'submitted') ORDER BY created, id",
+                (endpoint,),
+            ).fetchall()
+
+    def waiting(self, batch: str) -> list[tuple[str, Request]]:
+        """The questions of a batch that have no answer yet."""
+        with self._in_our_words():
+            rows = self._db.execute(
+                "SELECT key, request FROM attempt JOIN question USING (key) WHERE batch = ? AND state = 'intent' ORDER BY attempt.id",
+                (batch,),
+            ).fetchall()
+        return [(key, _request(request)) for key, request in rows]
+
     def judge(self, verdicts: Iterable[tuple[str, str, Verdict]]) -> None:
         """Write down what gates say: (key of the question, id of the row, verdict); one transaction, the last word counts."""
         with self.transaction(), self._in_our_words():
             self._db.executemany(
-                "INSERT OR REPLACE INTO verdict (key, row, gate, version, keep, reason) VALUES (?, ?, ?, ?, ?, ?)",
-                ((key, row, said.gate, said.version, said.keep, said.reason) for key, row, said in verdicts),
+                "INSERT OR REPLACE INTO verdict (key, row, gate, version, keep, reason, code) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((key, row, said.gate, said.version, said.keep, said.reason, said.code) for key, row, said in verdicts),
             )
 
     def verdicts(self, key: str, row: str) -> list[Verdict]:
         """What gates said of an answer for a row of data, by gate and version."""
         with self._in_our_words():
             found = self._db.execute(
-                "SELECT gate, keep, reason, version FROM verdict WHERE key = ? AND row = ? ORDER BY gate, version", (key, row)
+                "SELECT gate, keep, reason, version, code FROM verdict WHERE key = ? AND row = ? ORDER BY gate, version", (key, row)
             ).fetchall()
-        return [Verdict(gate, bool(keep), reason, version) for gate, keep, reason, version in found]
+        return [Verdict(gate, bool(keep), reason, version, code) for gate, keep, reason, version, code in found]
 
     def dollars(self) -> float | None:
         """Dollars spent in all; None where the price of some call is unknown."""
         with self._in_our_words():
             spent, unpriced = self._db.execute(
-                "SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE state IN ('answered', 'failed')"
+                f"SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE state IN ('answered', 'failed') AND {self._own}"
             ).fetchone()
         return None if unpriced else float(spent)
+
+    def spent(self) -> Cost:
+        """What counts against a budget: what was charged, and what may have been (its most, as it was held)."""
+        unsure = "(state = 'intent' OR uncertain)"
+        with self._in_our_words():
+            calls, tokens, dollars, unpriced = self._db.execute(
+                f"SELECT count(*), total(iif({unsure}, held_tokens, input_tokens + output_tokens)),"
+                f" total(iif({unsure}, held_dollars, dollars)), total(iif({unsure}, held_dollars, dollars) IS NULL)"
+                f" FROM attempt WHERE NOT (state = 'orphaned' AND NOT uncertain) AND {self._own}"
+            ).fetchone()
+        return Cost(int(calls), int(tokens), None if unpriced else float(dollars))
 
     def usage(self) -> Totals:
         """Calls, tokens, dollars and seconds of all attempts, those of earlier processes included."""
         with self._in_our_words():
-            counts = dict(self._db.execute("SELECT state, count(*) FROM attempt GROUP BY state"))
-            tokens = self._db.execute("SELECT total(input_tokens), total(output_tokens) FROM attempt").fetchone()
-            spans = self._db.execute("SELECT started, finished FROM attempt WHERE state IN ('answered', 'failed') ORDER BY started")
+            counts = dict(self._db.execute(f"SELECT state, count(*) FROM attempt WHERE {self._own} GROUP BY state"))
+            tokens = self._db.execute(f"SELECT total(input_tokens), total(output_tokens) FROM attempt WHERE {self._own}").fetchone()
+            spans = self._db.execute(
+                f"SELECT started, finished FROM attempt WHERE state IN ('answered', 'failed') AND {self._own} ORDER BY started"
+            )
             seconds = _covered(spans)
         return Totals(
             calls=sum(counts.values()),
@@ -236,18 +386,28 @@ class Ledger:
             seconds=seconds,
         )
 
+    @property
+    def _own(self) -> str:
+        name = self.run.replace("'", "''")
+        return f"run = '{name}'" if self.run else "1"
+
     def _check_kind(self) -> None:
         version, application = self._pragma("user_version"), self._pragma("application_id")
         empty = self._one("SELECT count(*) FROM sqlite_master") == 0
         if not empty and application != _APPLICATION_ID:
-            raise StoreError(f"{self._path}: is an SQLite file of another program, not a ledger; move it away")
+            raise StoreError(f"{self.path}: is an SQLite file of another program, not a ledger; move it away")
         if version > SCHEMA_VERSION:
             raise StoreError(
-                f"{self._path}: was written by a newer Potstill (ledger version {version}; known here: {SCHEMA_VERSION}); update Potstill"
+                f"{self.path}: was written by a newer Potstill (ledger version {version}; known here: {SCHEMA_VERSION}); update Potstill"
             )
 
     def _make_tables(self) -> None:
-        for statement in _SCHEMA.split(";\n"):
+        """What this version of the schema has and the file lacks; inside the caller's transaction."""
+        version = self._pragma("user_version")
+        if version == SCHEMA_VERSION:
+            return
+        script = _SCHEMA if version == 0 else "".join(_UPGRADES[step] for step in range(version, SCHEMA_VERSION))
+        for statement in script.split(";\n"):
             self._db.execute(statement)
         self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -265,7 +425,7 @@ class Ledger:
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
         except sqlite3.DatabaseError as error:
-            raise ledger_error(self._path, error) from error
+            raise ledger_error(self.path, error) from error
 
 
 _ADVICE = {
@@ -281,10 +441,17 @@ _ADVICE = {
 }
 
 
+_UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+
+
 def ledger_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     """An SQLite error in words that say what to do."""
-    primary_code = error.sqlite_errorcode & 0xFF
-    return StoreError(f"{path}: {_ADVICE.get(primary_code, str(error))}")
+    return StoreError(f"{path}: {_ADVICE.get(primary_code(error), str(error))}")
+
+
+def primary_code(error: sqlite3.DatabaseError) -> int:
+    """SQLite's result code without its details; 0 where Python raised the error itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _columns(answer: Completion, now: float) -> tuple[object, ...]:
@@ -299,7 +466,22 @@ def _columns(answer: Completion, now: float) -> tuple[object, ...]:
         _storable(answer.error),
         _storable(answer.text),
         _storable(answer.model),
+        not answer.counted or (answer.fault is not None and answer.fault.charged),
+        answer.fault and answer.fault.kind,
+        _storable(answer.reasoning),
+        json.dumps([[t.token, t.logprob, t.top] for t in answer.logprobs]) if answer.logprobs else None,
+        zlib.compress(answer.raw.encode("utf-8", "replace"), 1) if answer.raw else None,
     )
+
+
+_ANSWER = "text, finish_reason, input_tokens, output_tokens, latency_s, attempt.model, error, reasoning, logprobs"
+
+
+def _completion(row: Sequence[Any]) -> Completion:
+    text, finish_reason, read, written, latency_s, model, error, reasoning, logprobs = row
+    found = json.loads(logprobs) if logprobs else ()
+    tokens = tuple(TokenLogprob(token, value, tuple((t, v) for t, v in top)) for token, value, top in found)
+    return Completion(text, finish_reason, Usage(read, written), latency_s, model, error, reasoning, tokens)
 
 
 def _storable(text: str | None) -> str | None:
@@ -308,12 +490,21 @@ def _storable(text: str | None) -> str | None:
 
 
 def _request_json(request: Request) -> str:
-    row = {
+    row: dict[str, Any] = {
         "messages": [message.to_json() for message in request.messages],
         "sampling": dataclasses.asdict(request.sampling),
         "sample": request.sample,
     }
-    return json.dumps(row)
+    optional = {"schema": request.schema, "top_logprobs": request.top_logprobs, "prompt_version": request.prompt_version}
+    return json.dumps(row | {name: value for name, value in optional.items() if value})
+
+
+def _request(text: str) -> Request:
+    row = json.loads(text)
+    sampling = row["sampling"] | {"stop": tuple(row["sampling"]["stop"])}
+    messages = tuple(Message(turn["role"], turn["content"]) for turn in row["messages"])
+    extra = {name: row[name] for name in ("schema", "top_logprobs", "prompt_version") if name in row}
+    return Request(messages, Sampling(**sampling), row["sample"], **extra)
 
 
 def _covered(spans: Iterable[tuple[float, float]]) -> float:

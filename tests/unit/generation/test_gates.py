@@ -154,4 +154,5 @@ def test_every_gate_is_either_always_on_or_a_switch_of_the_spec():
 @pytest.mark.parametrize("name", sorted(GATES))
 def test_a_verdict_carries_the_name_and_the_version_of_its_gate(name):
     found = GATES[name](context("yes", task=NLI))
-    assert (found.gate, found.keep, found.version) == (name, True, 1)
+    assert (found.gate, found.keep) == (name, True)
+    assert found.version >= 1

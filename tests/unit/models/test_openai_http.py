@@ -7,17 +7,20 @@ import gc
 import json
 import logging
 import socket
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from potstill.errors import EndpointError
+from potstill.models.ask import ask_async
 from potstill.models.openai_http import OpenAIModel
-from potstill.models.openai_wire import read_answer, read_complaint
+from potstill.models.openai_wire import read_answers, read_complaint
 from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, refused
 from potstill.records import Completion, Message, Request, Sampling, Usage
 from potstill.spec.sections import PriceSpec, TeacherSpec
+from potstill.store.ledger import Ledger
 
 KEY = "sk-planted-0123456789"
 REQUEST = Request((Message("system", "Be brief."), Message("user", "hello there")), Sampling(16))
@@ -28,14 +31,18 @@ def endpoint(stub: OpenAIStub, **settings: object) -> TeacherSpec:
 
 
 def ask(spec: TeacherSpec, *requests: Request, backoff_s: float = 0.001) -> list[Completion]:
-    async def run() -> list[Completion]:
+    """What stands in the ledger after these requests were asked, tries and all."""
+
+    async def run(ledger: Ledger) -> list[Completion]:
         model = OpenAIModel(spec, backoff_s=backoff_s)
         try:
-            return await model.complete(requests or (REQUEST,))
+            answers = await ask_async(model, requests or (REQUEST,), ledger)
+            return [answers.of(request) for request in requests or (REQUEST,)]
         finally:
             await model.close()
 
-    return asyncio.run(run())
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
+        return asyncio.run(run(ledger))
 
 
 def test_an_answer_carries_text_usage_and_reason() -> None:
@@ -78,7 +85,7 @@ def test_answers_keep_the_order_of_their_requests() -> None:
 def test_never_more_calls_are_in_flight_than_concurrency() -> None:
     async def run(stub: OpenAIStub) -> None:
         model = OpenAIModel(endpoint(stub), concurrency=3)
-        await model.complete([REQUEST] * 12)
+        await model.complete([Request((Message("user", str(n)),), Sampling(4)) for n in range(12)])
         await model.close()
 
     with OpenAIStub(delay_s=0.01) as stub:
@@ -200,7 +207,7 @@ def test_a_refusal_and_a_content_filter_are_told_apart_from_answers() -> None:
     ) as stub:
         spec = endpoint(stub)
         refusal, filtered, blocked = [ask(spec)[0] for _ in range(3)]
-    assert (refusal.text, refusal.finish_reason) == ("I cannot.", "content_filter")
+    assert (refusal.text, refusal.finish_reason) == ("I cannot.", "refusal")
     assert (filtered.text, filtered.finish_reason) == ("half an", "content_filter")
     assert (blocked.text, blocked.finish_reason, blocked.error) == ("", "content_filter", "400: no")
 
@@ -224,17 +231,17 @@ def test_an_answer_cut_by_the_limit_says_so() -> None:
 )
 def test_the_usual_reasons_are_understood(said: str | None, reason: str) -> None:
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": said}]}
-    assert read_answer(body, REQUEST, "m").finish_reason == reason
+    assert read_answers(body, REQUEST, "m")[0].finish_reason == reason
 
 
 def test_usage_that_is_not_told_is_estimated() -> None:
     body = {"choices": [{"message": {"content": "x" * 40}}], "usage": {"prompt_tokens": 7}}
-    assert read_answer(body, REQUEST, "m").usage == Usage(7, 10)
+    assert read_answers(body, REQUEST, "m")[0].usage == Usage(7, 10)
 
 
 def test_content_in_parts_is_joined() -> None:
     body = {"choices": [{"message": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}}]}
-    assert read_answer(body, REQUEST, "m").text == "ab"
+    assert read_answers(body, REQUEST, "m")[0].text == "ab"
 
 
 @pytest.mark.parametrize(

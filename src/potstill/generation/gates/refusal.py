@@ -14,7 +14,7 @@ from potstill.generation.gates.base import GateContext
 from potstill.records import Verdict
 
 NAME = "refusal"
-VERSION = 1
+VERSION = 2
 LONGEST = 600
 """Characters; a longer answer gives more than a refusal."""
 
@@ -62,6 +62,8 @@ _REFUSAL = re.compile("|".join(f"(?:{pattern})" for pattern in (*_ENGLISH, *_OTH
 def refusal(context: GateContext) -> Verdict:
     """Keep answers that answer."""
     text = context.completion.text.strip()
+    if context.completion.finish_reason == "refusal":
+        return Verdict(NAME, False, f"the model refused in so many words: {quote(text)}", VERSION)
     if len(text) <= LONGEST and _REFUSAL.match(_plain(text)) and not _row_refuses(context):
         return Verdict(NAME, False, f"declines to answer: {quote(text)}", VERSION)
     return Verdict(NAME, True, version=VERSION)

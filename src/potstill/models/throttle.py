@@ -1,0 +1,213 @@
+"""How fast one endpoint is asked: calls in flight, requests and tokens a minute, and when it is left alone for a while.
+
+Concurrency follows what helps. It starts low, doubles while the rate of answers follows, holds where it does not, and halves when
+the endpoint says that it is busy. While nothing but failures come, the endpoint is left alone for longer and longer, one call at
+a time trying whether it is back; after `patience_s` of that the run stops, and no row's attempts are used up meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from potstill.errors import EndpointError
+from potstill.records import Fault
+
+WINDOW_S = 60.0
+FIRST_LIMIT = 16
+"""Calls in flight at the start, where so many are allowed: few enough not to storm a small server."""
+_TRIP = 8
+"""So many failures without an answer in between open the circuit."""
+_LONGEST_COOL_DOWN_S = 60.0
+_HELPS = 0.25
+"""Growing has helped where the rate of answers rose by at least this share of what the growth of the limit promised."""
+_HOLD_EPOCHS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an endpoint, or its user, allows; None: no limit."""
+
+    concurrency: int = 64
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    patience_s: float = 300.0
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One admitted call."""
+
+    epoch: int
+    held: list[float] | None
+    """Its entry in the minute of tokens."""
+
+
+@dataclass
+class _Window:
+    """Amounts of the last minute, and when the next one fits: in no minute is `limit` passed."""
+
+    limit: float
+    entries: deque[list[float]] = field(default_factory=deque)
+    total: float = 0.0
+
+    def wait_s(self, amount: float, now: float) -> float:
+        self._forget(now)
+        amount = min(amount, self.limit)  # what never fits waits for an empty minute
+        if self.total + amount <= self.limit:
+            return 0.0
+        excess = self.total + amount - self.limit
+        for at, held in self.entries:
+            excess -= held
+            if excess <= 0:
+                return max(at + WINDOW_S - now, 0.001)
+        return WINDOW_S
+
+    def add(self, amount: float, now: float) -> list[float]:
+        entry = [now, amount]
+        self.entries.append(entry)
+        self.total += amount
+        return entry
+
+    def correct(self, entry: list[float], amount: float) -> None:
+        if self.entries and entry[0] >= self.entries[0][0]:
+            self.total += amount - entry[1]
+            entry[1] = amount
+
+    def _forget(self, now: float) -> None:
+        while self.entries and self.entries[0][0] <= now - WINDOW_S:
+            self.total -= self.entries.popleft()[1]
+
+
+class Throttle:
+    """Admits calls to one endpoint. All of it runs in one event loop; `clock` gives seconds that never go back."""
+
+    def __init__(self, name: str, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._limits, self._clock = name, limits, clock
+        self.limit = min(FIRST_LIMIT, limits.concurrency)
+        self.in_flight = 0
+        self._requests = _Window(limits.requests_per_minute) if limits.requests_per_minute else None
+        self._tokens = _Window(limits.tokens_per_minute) if limits.tokens_per_minute else None
+        self._turn, self._changed = asyncio.Lock(), asyncio.Event()
+        self._closed_until = 0.0
+        self._failures = 0
+        self._failing_since: float | None = None
+        self._epoch = 0
+        self._pace = _Pace(clock())
+
+    @property
+    def down(self) -> bool:
+        """True while the endpoint gives nothing but failures: its calls are tries, and use up no row's attempts."""
+        return self._failures >= _TRIP
+
+    async def admit(self, tokens: int) -> Ticket:
+        """Wait until one more call may leave, and count it; `tokens` is what it may use.
+
+        Raises EndpointError where the endpoint has given nothing but failures for `patience_s`.
+        """
+        async with self._turn:  # in order; whoever waits holds back those behind
+            while (wait := self._wait_s(tokens)) is None or wait > 0:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), wait)
+            now = self._clock()
+            if self._requests:
+                self._requests.add(1, now)
+            self.in_flight += 1
+            self._pace.saturated |= self.in_flight >= self.limit
+            return Ticket(self._epoch, self._tokens.add(tokens, now) if self._tokens else None)
+
+    def settle(self, ticket: Ticket, tokens: int, fault: Fault | None, reason: str = "") -> None:
+        """A call came back: `tokens` is what it used, `fault` why it failed. Raises as `admit`."""
+        self.in_flight -= 1
+        if self._tokens and ticket.held is not None:
+            self._tokens.correct(ticket.held, tokens)
+        self._changed.set()
+        if fault is None or fault.kind in ("garbled", "short"):
+            self._answered()
+        else:
+            self._failed(ticket, fault, reason)
+
+    def forget(self) -> None:
+        """A call was cancelled: it tells nothing of the endpoint."""
+        self.in_flight -= 1
+        self._changed.set()
+
+    def _wait_s(self, tokens: int) -> float | None:
+        """Seconds until a call may leave; None: until another comes back."""
+        now = self._clock()
+        if self.in_flight >= (1 if self.down else self.limit):
+            return None
+        waits = [self._closed_until - now]
+        if self._requests:
+            waits.append(self._requests.wait_s(1, now))
+        if self._tokens:
+            waits.append(self._tokens.wait_s(tokens, now))
+        return max(*waits, 0.0)
+
+    def _answered(self) -> None:
+        self._failures, self._failing_since = 0, None
+        self.limit = self._pace.next_limit(self._clock(), self.limit, self._limits.concurrency)
+
+    def _failed(self, ticket: Ticket, fault: Fault, reason: str) -> None:
+        now = self._clock()
+        self._failures += 1
+        self._failing_since = self._failing_since if self._failing_since is not None else now
+        if fault.kind == "busy" and ticket.epoch == self._epoch:
+            # Calls that left before the last halving say nothing new.
+            self._epoch += 1
+            self.limit = max(1, self.limit // 2)
+            self._pace.restart(now)
+        closed_s = fault.retry_after_s
+        if self.down:
+            closed_s = max(closed_s, min(2.0 ** ((self._failures - _TRIP) // 2), _LONGEST_COOL_DOWN_S))
+            if now - self._failing_since >= self._limits.patience_s:
+                minutes = (now - self._failing_since) / 60
+                raise EndpointError(
+                    f"{self._name}: nothing but failures for {minutes:.1f} minutes, {self._failures:,} calls in all; the last: {reason}. "
+                    "What was answered is kept: run the same command again when it is back"
+                )
+        self._closed_until = max(self._closed_until, now + closed_s)
+
+
+class _Pace:
+    """Whether more calls in flight bring more answers. An epoch is as many answers as calls may be in flight."""
+
+    def __init__(self, now: float) -> None:
+        self.saturated = False
+        self._doubling = True
+        self._before: tuple[float, int] | None = None  # the last epoch's rate, and its limit
+        self._holding = 0
+        self.restart(now, doubling=True)
+
+    def restart(self, now: float, *, doubling: bool = False) -> None:
+        """The endpoint is busy: start counting anew, and grow gently from here."""
+        self._started, self._answers, self.saturated = now, 0, False
+        self._doubling, self._before, self._holding = doubling, None, 0 if doubling else _HOLD_EPOCHS
+
+    def next_limit(self, now: float, limit: int, most: int) -> int:
+        """The limit after one more answer."""
+        self._answers += 1
+        if self._answers < limit:
+            return limit
+        rate = self._answers / max(now - self._started, 1e-9)
+        saturated, self.saturated = self.saturated, False
+        self._started, self._answers = now, 0
+        if not saturated:
+            return limit
+        if self._holding:
+            self._holding -= 1
+            self._before = (rate, limit)
+            return limit
+        if self._before is not None and limit > self._before[1]:
+            promised = limit / self._before[1] - 1
+            if rate / self._before[0] - 1 < _HELPS * promised:
+                back, self._holding, self._doubling = self._before[1], _HOLD_EPOCHS, False
+                self._before = None
+                return back
+        self._before = (rate, limit)
+        return min(most, limit * 2 if self._doubling else limit + max(1, limit // 4))
