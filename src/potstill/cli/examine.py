@@ -10,7 +10,7 @@ from potstill.cli.estimate import Bill, SplitSize, asking_seconds, measure_split
 from potstill.cli.fit import LocalModel, look_up, same_tokens
 from potstill.data.inspect import inspect_data
 from potstill.errors import PotstillError, SpecError
-from potstill.generation.plan import lacks_references
+from potstill.generation.stage import lacks_references
 from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher, weights_of
 from potstill.models.locate import is_local

@@ -15,7 +15,21 @@ from typing import cast
 
 from potstill.records import ROLES, Example, Message, Role
 
-KEYS = ("messages", "prompt", "completion", "system", "reference", "rationale", "id", "group", "tags", "trained_turns")
+KEYS = (
+    "messages",
+    "prompt",
+    "completion",
+    "system",
+    "reference",
+    "rationale",
+    "id",
+    "group",
+    "tags",
+    "trained_turns",
+    "teacher",
+    "distribution",
+    "source",
+)
 
 _OTHER_NAMES = {"developer": "system", "human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 

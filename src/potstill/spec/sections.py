@@ -33,6 +33,8 @@ class TaskSpec(Section):
     """System prompt for rows that bring none of their own."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, of teacher and student alike; by default the task type's own limit."""
+    reasons: bool = False
+    """Answers come after reasons, on a last line `Answer: ...`; on where `generation.prompting.learn` is `rationale_then_answer`."""
 
     @model_validator(mode="after")
     def _labels_belong_to_nli(self) -> TaskSpec:
@@ -242,6 +244,8 @@ class PromptingSpec(Section):
     """A name for the wording; where it changes, every question is a new one."""
     rounds: int = Field(default=3, ge=2, le=10)
     """Rounds of `chain_of_density`."""
+    reasoning_tokens: int = Field(default=256, ge=1)
+    """Room for the reasons of `chain_of_thought`, besides the answer's own."""
     learn: Literal["answer", "rationale_then_answer", "both"] = "answer"
     """What the student writes: the answer alone, the reasons before it, or, as two tasks, both (step-by-step distillation, Hsieh et
     al. 2023, arXiv 2305.02301)."""
@@ -451,6 +455,17 @@ class RunSpec(Section):
         if isinstance(raw, dict) and "teacher" not in raw and isinstance(raw.get("teachers"), list | tuple) and raw["teachers"]:
             return {**raw, "teacher": raw["teachers"][0]}
         return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reasons_are_learnt(cls, raw: object) -> object:
+        """A student that writes its reasons is read accordingly."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or "reasons" in raw["task"]:
+            return raw
+        generation = raw.get("generation")
+        prompting = generation.get("prompting") if isinstance(generation, dict) else None
+        learns = isinstance(prompting, dict) and prompting.get("learn") == "rationale_then_answer"
+        return {**raw, "task": {**raw["task"], "reasons": True}} if learns else raw
 
     @property
     def all_teachers(self) -> tuple[TeacherSpec, ...]:
