@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from potstill.errors import BudgetError, SpecError
+from potstill.errors import BudgetError, SpecError, StoreError
 from potstill.generation.talk import Seat
-from potstill.models.base import Model
+from potstill.models.base import Capabilities, Model
 from potstill.models.budget import Budget, Caps
 from potstill.models.load import load_teacher
-from potstill.records import Completion, Sampling, Usage
+from potstill.records import Completion, Request, Sampling, Usage
 from potstill.spec import RunSpec
 from potstill.spec.sections import BudgetSpec, TeacherSpec
+from potstill.store.atomic import read_json, write_json
 from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
 
@@ -59,6 +61,53 @@ def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[P
         asyncio.run(_close(panel))
 
 
+class Silent:
+    """A model that has answered before and is asked nothing more: its name in the ledger stands for it."""
+
+    capabilities = Capabilities()
+    batch_size = 1
+    concurrency = 1
+
+    def __init__(self, name: str, identity: str) -> None:
+        self.name, self.identity = name, identity
+
+    async def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Never called."""
+        raise AssertionError(f"{self.name} is asked {len(requests)} questions, but only what was answered is read here")
+
+    def dollars(self, completion: Completion) -> float | None:  # noqa: ARG002 (the protocol's signature)
+        """Nothing."""
+        return 0.0
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def note_panel(path: Path, panel: Panel) -> None:
+    """Write down who answered, so that the answers can be found again without loading anybody."""
+    judge = None if panel.judge is None else panel.judge.model.identity
+    write_json(path, {"teachers": {seat.title: seat.model.identity for seat in panel.teachers}, "judge": judge})
+
+
+def recall_panel(path: Path, spec: RunSpec, task: Task) -> Panel:
+    """The panel whose answers are in the ledger, silent. Raises StoreError where the spec names others than answered."""
+    noted = read_json(path)
+    missing = [teacher.title for teacher in spec.all_teachers if teacher.title not in noted["teachers"]]
+    if missing:
+        raise StoreError(f"{path}: {missing[0]} has answered nothing here; `potstill generate` asks it")
+    teachers = tuple(
+        Seat(t.title, Silent(t.title, noted["teachers"][t.title]), teacher_sampling(spec, task, t), t.weight, t.tags)
+        for t in spec.all_teachers
+    )
+    judge = None if noted["judge"] is None else Seat("judge", Silent("judge", noted["judge"]), judge_sampling(spec))
+    return Panel(teachers, judge)
+
+
+def judge_sampling(spec: RunSpec) -> Sampling:
+    """How a judge's words are drawn: greedily."""
+    return Sampling(max_new_tokens=_JUDGE_TOKENS, seed=spec.seed)
+
+
 def teacher_sampling(spec: RunSpec, task: Task, teacher: TeacherSpec | None = None) -> Sampling:
     """How the spec wants a teacher's answers drawn."""
     asked = teacher or spec.teacher
@@ -83,7 +132,7 @@ def open_budget(spec: RunSpec, ledger: Ledger) -> Budget:
 def _judge(spec: RunSpec, panel: Panel) -> Seat | None:
     if spec.generation.choose != "judge" and spec.gates.judge is None:
         return None
-    sampling = Sampling(max_new_tokens=_JUDGE_TOKENS, seed=spec.seed)
+    sampling = judge_sampling(spec)
     if spec.generation.judge is not None:
         named = spec.generation.judge
         return Seat(named.title, load_teacher(named, spec.generation), sampling)

@@ -13,7 +13,7 @@ from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.collect import collect_answers, failed_share
 from potstill.generation.gates import GATES
 from potstill.generation.interview import Interview
-from potstill.generation.panel import Panel, open_budget, open_panel
+from potstill.generation.panel import Panel, note_panel, open_budget, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.models.ask import KEY_VERSION
 from potstill.models.locate import weights_stamp
@@ -77,7 +77,8 @@ def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], valid
     spec = run.spec
     asks_validation = lacks_references(task, validation)
     rows = (train, validation) if asks_validation else (train,)
-    with Ledger(spec.generation.ledger or run.path("generation", "ledger.sqlite"), run=spec.name) as ledger:
+    note_panel(run.path("generation", "panel.json"), panel)
+    with open_ledger(run) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
@@ -93,6 +94,28 @@ def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], valid
             run.events.warn(f"{reached}. Going on with what was answered")
         _require_answers(interview, rows, spec.generation.max_failed)
         return collect_answers(run.path("generation"), interview, train, validation, asks_validation)
+
+
+def judge_again(run: Run) -> tuple[str, int]:
+    """Run the gates over the answers that are there, and write what they keep; nobody is asked, no model is loaded.
+
+    Returns the line for people, and how many rows would need further answers. Raises StoreError where nothing was generated yet, or
+    by other teachers; the gates' own errors.
+    """
+    task = build_task(run.spec.task, load_labels(run))
+    train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
+    panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
+    asked = lacks_references(task, validation)
+    with open_ledger(run) as ledger:
+        interview = Interview(task, panel.teachers, ledger, generation=run.spec.generation, gates=run.spec.gates, judge=panel.judge)
+        summary = collect_answers(run.path("generation"), interview, train, validation, asked)
+        splits = (train, validation) if asked else (train,)
+        return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+
+
+def open_ledger(run: Run) -> Ledger:
+    """The run's ledger, or the one that it shares."""
+    return Ledger(run.spec.generation.ledger or run.path("generation", "ledger.sqlite"), run=run.spec.name)
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

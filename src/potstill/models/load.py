@@ -9,7 +9,7 @@ from potstill.models import catalogue
 from potstill.models.base import Model
 from potstill.models.echo import EchoModel
 from potstill.models.locate import ECHO, is_local
-from potstill.spec.sections import GenerationSpec, TeacherSpec, WeightsSpec
+from potstill.spec.sections import GenerationSpec, PriceSpec, TeacherSpec, WeightsSpec
 
 if TYPE_CHECKING:
     from potstill.models.transformers_local import TransformersModel
@@ -20,24 +20,28 @@ def load_teacher(spec: TeacherSpec, generation: GenerationSpec) -> Model:
 
     Raises EndpointError where a key is missing, ModelError where there is no such model.
     """
+    if spec.replay is not None:
+        from potstill.models.replay import ReplayModel
+
+        return ReplayModel(spec.replay, name=spec.title)
     if spec.model == ECHO and spec.base_url is None:
         return EchoModel()
     if is_local(spec):
-        return load_local(weights_of(spec), generation.batch_size)
+        return load_local(weights_of(spec), generation.batch_size, price=spec.price)
     from potstill.models.openai_http import OpenAIModel
 
     entry = catalogue.find(spec.model) if spec.base_url is None else None
     return OpenAIModel(endpoint_of(spec), concurrency=generation.concurrency, takes_sampling=entry is None or entry.sampling)
 
 
-def load_local(weights: WeightsSpec, batch_size: int = 32) -> TransformersModel:
-    """A local model by catalogue name, hub id, folder or GGUF file. Raises ModelError."""
+def load_local(weights: WeightsSpec, batch_size: int = 32, price: PriceSpec | None = None) -> TransformersModel:
+    """A local model by catalogue name, hub id, folder or GGUF file; `price` is what its machine costs by the hour. Raises ModelError."""
     from potstill.models.weights import load_weights, require_torch
 
     require_torch(str(weights.model))
     from potstill.models.transformers_local import TransformersModel
 
-    return TransformersModel(load_weights(weights), name=str(weights.model), batch_size=batch_size)
+    return TransformersModel(load_weights(weights), name=str(weights.model), batch_size=batch_size, price=price)
 
 
 def load_model(
