@@ -12,10 +12,12 @@ from typing import IO, Any, Literal
 
 from potstill.data.rows import quote
 from potstill.errors import ModelError
+from potstill.generation.balance import kinds, surplus
 from potstill.generation.candidate import Candidate
+from potstill.generation.describe import Description
 from potstill.generation.gates import GateContext, pass_gates
 from potstill.generation.interview import Interview, Outcome, learnt_rows
-from potstill.records import Example, Verdict
+from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
 from potstill.store.ledger import Ledger, Totals
 
@@ -107,11 +109,18 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     out. Validation rows that were not `asked` are copied as they are. Raises ModelError where a split comes out empty.
     """
     tallies: dict[SplitName, Tally] = {"train": Tally(), "validation": Tally()}
+    before, after = Description(interview.task, len(train)), Description(interview.task, len(train))
+    left_out = _surplus(interview, train)
     with write_atomic(folder / "rejected.jsonl") as rejected, write_atomic(folder / "accepted.jsonl") as accepted:
         for judged in judge_rows(interview, train):
-            tallies["train"].add(judged)
-            _write(accepted, (row.to_json() for row in judged.rows))
-            _write(rejected, _rejected(judged, "train"))
+            for candidate in judged.outcome.candidates[-1:] if judged.outcome is not None else ():
+                before.add(replace(judged.example, messages=(*candidate.reply.messages, Message("assistant", candidate.text))))
+            kept = _left_out(judged) if judged.example.id in left_out else judged
+            for row in kept.rows:
+                after.add(row)
+            tallies["train"].add(kept)
+            _write(accepted, (row.to_json() for row in kept.rows))
+            _write(rejected, _rejected(kept, "train"))
         if asked:
             with write_atomic(folder / "validation.jsonl") as answered:
                 for judged in judge_rows(interview, validation):
@@ -119,6 +128,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
                     tallies["validation"].add(whole)
                     _write(answered, (row.to_json() for row in whole.rows[:1]))
                     _write(rejected, _rejected(judged, "validation"))
+    write_json(folder / "description.json", {"before_the_gates": before.to_json(), "after_the_gates": after.to_json()})
     if not asked:
         write_jsonl(folder / "validation.jsonl", (example.to_json() for example in validation))
     spent = interview.ledger.usage()
@@ -127,6 +137,20 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
         if tally.rows and not tally.accepted:
             raise ModelError(_nothing_accepted(split, tally))
     return summarise(tallies, spent)
+
+
+def _surplus(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
+    """Ids of rows that balance leaves out; another pass over the rows, where the spec asks for balance."""
+    spec = interview.generation.balance
+    if spec is None:
+        return frozenset()
+    kind_of = kinds(interview.task)[spec.by]
+    return surplus(((one.example.id, kind_of(one.rows[0])) for one in judge_rows(interview, train) if one.rows), spec)
+
+
+def _left_out(judged: Judged) -> Judged:
+    verdict = Verdict("balance", False, "its kind has more rows than `generation.balance.to` wants", code="surplus")
+    return replace(judged, verdicts=(*judged.verdicts, verdict), rows=())
 
 
 def summarise(tallies: dict[SplitName, Tally], spent: Totals) -> str:

@@ -7,17 +7,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from potstill.data.labels import load_labels
+from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_split
 from potstill.errors import BudgetError, EndpointError
 from potstill.generation.asking import ask_rows, rows_of
-from potstill.generation.collect import collect_answers, failed_share
+from potstill.generation.balance import kinds, shortfalls
+from potstill.generation.collect import collect_answers, failed_share, judge_rows
+from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import GATES
 from potstill.generation.interview import Interview
 from potstill.generation.panel import Panel, note_panel, open_budget, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
+from potstill.generation.qualify import Examination
 from potstill.models.ask import KEY_VERSION
 from potstill.models.locate import weights_stamp
 from potstill.records import Example
+from potstill.spec.sections import ExpandSpec
+from potstill.store.atomic import write_json
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -74,26 +80,91 @@ def work(run: Run, resumed: bool) -> str:
 
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
-    spec = run.spec
-    asks_validation = lacks_references(task, validation)
-    rows = (train, validation) if asks_validation else (train,)
     note_panel(run.path("generation", "panel.json"), panel)
     with open_ledger(run) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
             run.events.warn(f"{ledger.path}: {ledger.read_only}; it is open for reading, so nothing can be asked")
-        interview = Interview(task, panel.teachers, ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge)
-        budget = open_budget(spec, ledger)
+        return _Generation(run, task, panel, ledger, validation).make(train)
+
+
+class _Generation:
+    """The stage's steps: examine, try out, expand, ask, judge, even out."""
+
+    def __init__(self, run: Run, task: Task, panel: Panel, ledger: Ledger, validation: Sequence[Example]) -> None:
+        self._run, self._spec, self._task, self._panel, self._ledger = run, run.spec.generation, task, panel, ledger
+        self._validation = validation
+        self._asks_validation = lacks_references(task, validation)
+        self._interview = Interview(task, panel.teachers, ledger, generation=self._spec, gates=run.spec.gates, judge=panel.judge)
+        self._budget = open_budget(run.spec, ledger)
+
+    def make(self, train: Sequence[Example]) -> str:
+        """All of it; returns the line for people."""
+        rows = train
         try:
-            fly_pilot(interview, train, spec.generation.pilot, run.events, budget)
-            ask_rows(interview, rows_of(*rows), sum(map(len, rows)), run.events, budget=budget)
+            self._examine()
+            fly_pilot(self._interview, train, self._spec.pilot, self._run.events, self._budget)
+            rows = self._expand(train)
+            self._ask(rows)
+            rows = self._top_up(rows)
         except BudgetError as reached:
-            if spec.generation.budget.when_reached == "stop":
+            if self._spec.budget.when_reached == "stop":
                 raise
-            run.events.warn(f"{reached}. Going on with what was answered")
-        _require_answers(interview, rows, spec.generation.max_failed)
-        return collect_answers(run.path("generation"), interview, train, validation, asks_validation)
+            self._run.events.warn(f"{reached}. Going on with what was answered")
+        return collect_answers(self._run.path("generation"), self._interview, rows, self._validation, self._asks_validation)
+
+    def _examine(self) -> None:
+        if self._spec.qualify is None:
+            return
+        labels = load_labels(self._run)
+        grades = Examination(self._interview, labels, self._run.events, self._budget).qualify(self._validation, self._spec.qualify)
+        write_json(self._run.path("generation", "qualification.json"), [grade.to_json() for grade in grades])
+
+    def _ask(self, rows: Sequence[Example]) -> None:
+        splits = (rows, self._validation) if self._asks_validation else (rows,)
+        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget)
+        failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
+        if failed and failed > self._spec.max_failed * total:
+            # They are asked again by the next run, and by none once the stage stands.
+            raise EndpointError(
+                f"{failed:,} of {total:,} rows failed at the endpoint (`generation.max_failed` lets {self._spec.max_failed:.0%} go); what "
+                "was answered is kept: run the same command again to ask the others, or raise `generation.max_failed` to do without them"
+            )
+
+    def _expand(self, train: Sequence[Example]) -> Sequence[Example]:
+        spec = self._spec.expand
+        if spec is None:
+            return train
+        return self._with_new(train, spec, wishes_of(spec, train, kinds(self._task)[spec.by]))
+
+    def _top_up(self, rows: Sequence[Example]) -> Sequence[Example]:
+        """New prompts of the kinds that have too few accepted rows, asked in their turn."""
+        balance = self._spec.balance
+        if balance is None or balance.how != "ask":
+            return rows
+        accepted = [row for judged in judge_rows(self._interview, rows) for row in judged.rows[:1]]
+        wishes = shortfalls(accepted, balance, kinds(self._task)[balance.by])
+        spec = ExpandSpec(rows=max(sum(wish.count for wish in wishes), 1), how="rare")
+        # Written like accepted rows: without their answers.
+        asked = {row.id: row for row in rows}
+        plain = [Wish(wish.count, tuple(asked[row.id] for row in wish.rows if row.id in asked), wish.kind) for wish in wishes]
+        more = self._with_new(rows, spec, plain)
+        self._ask(more)
+        return more
+
+    def _with_new(self, rows: Sequence[Example], spec: ExpandSpec, wishes: Sequence[Wish]) -> Sequence[Example]:
+        expansion = Expansion(self._panel.teachers[0], spec, self._ledger, self._run.events, self._budget)
+        known = [*rows, *self._validation]
+        fresh = expansion.write(wishes, known, self._repeats, threshold=self._run.spec.data.near_duplicate)
+        wished = sum(wish.count for wish in wishes)
+        self._run.events.info(f"{len(fresh):,} new prompts of {wished:,} that were wanted; the others repeat known ones")
+        return Dataset.of(itertools.chain(rows, fresh)) if fresh else rows
+
+    def _repeats(self, row: Example) -> bool:
+        """Whether a new prompt stands in validation or test."""
+        del row
+        return False
 
 
 def judge_again(run: Run) -> tuple[str, int]:
@@ -121,13 +192,3 @@ def open_ledger(run: Run) -> Ledger:
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:
     """True where some question of these rows has no gold answer to be scored on."""
     return any(not question.reference for row in rows for question in task.expand(row))
-
-
-def _require_answers(interview: Interview, splits: Sequence[Sequence[Example]], most: float) -> None:
-    """Stop where too many rows failed at the endpoint, for they are asked again by the next run, and by none once the stage stands."""
-    failed, total = failed_share(interview, itertools.chain.from_iterable(splits))
-    if failed and failed > most * total:
-        raise EndpointError(
-            f"{failed:,} of {total:,} rows failed at the endpoint (`generation.max_failed` lets {most:.0%} go); what was answered is kept: "
-            "run the same command again to ask the others, or raise `generation.max_failed` to do without them"
-        )
