@@ -191,5 +191,6 @@ def _find_labels(spec: RunSpec, prepared: Prepared) -> None:
         if unknown:
             some = ", ".join(sorted(unknown)[:5])
             prepared.notices.append(
-                f"{split} rows with labels that no training row has: {sum(unknown.values()):,} ({some}); the student cannot learn them"
+                f"{split} rows with labels that no training row has: {sum(unknown.values()):,} ({some}); the student cannot learn them, "
+                "and their answers count as wrong"
             )

@@ -179,7 +179,10 @@ def test_labels_come_from_the_training_rows_alone(tmp_path: Path) -> None:
     run, summary, notices = prepare(spec_for(tmp_path, files, LABELLED), tmp_path / "run")
     assert load_labels(run) == ("no", "yes")
     assert summary.endswith("; 2 labels")
-    assert "test rows with labels that no training row has: 1 (maybe); the student cannot learn them" in notices
+    assert (
+        "test rows with labels that no training row has: 1 (maybe); the student cannot learn them, and their answers count as wrong"
+        in notices
+    )
 
 
 def test_given_labels_keep_their_spelling(tmp_path: Path) -> None:
