@@ -78,8 +78,9 @@ class DataSpec(Section):
     """Share of the training rows that is split off where `validation` is missing."""
     test_fraction: Fraction = 0.1
     """Share of the training rows that is split off where `test` is missing."""
-    test_duplicates: Literal["error", "drop", "allow"] = "error"
-    """Training or validation rows that stand in the test split too, exactly or nearly: stop, drop them there, or keep them."""
+    test_duplicates: Literal["auto", "error", "drop", "allow"] = "auto"
+    """Training or validation rows that stand in the test split too, exactly or nearly: stop (`error`), leave them out of training and
+    validation (`drop`), or keep them (`allow`). `auto`: `error` for a test file of its own, `drop` where the test rows were split off."""
     near_duplicate: float = Field(default=0.8, gt=0.0, le=1.0)
     """Prompts whose three-word shingles are at least this similar (Jaccard) are near duplicates (Lee et al. 2021, arXiv 2107.06499)."""
 

@@ -8,17 +8,17 @@ Its tokenizer drops every other letter, so that a perfect Russian summary scores
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
-import regex
-
+from potstill.tasks.letters import MARKS
 from potstill.tasks.metrics.base import Mean
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = regex.compile(rf"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])[\p{{L}}\p{{N}}\p{{M}}])+")
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+(?:[{MARKS}]+[^\W_{_IDEOGRAPHS}]*)*")
 
 
 def rouge_1(labels: Sequence[str] = ()) -> Mean:
