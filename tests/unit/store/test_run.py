@@ -157,6 +157,17 @@ def test_events_are_read_back_and_a_torn_last_line_is_passed_over(tmp_path: Path
     assert isinstance(heard[1], Noticed)
 
 
+def test_the_first_event_after_a_kill_is_not_glued_to_the_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    EventLog(path).info("before")
+    with open(path, "ab") as file:
+        file.write('{"event": "Noticed", "text": "é'.encode()[:-1])
+    log = EventLog(path)
+    log.info("after")
+    log.info("and on")
+    assert [event.text for event in read_events(path)] == ["before", "after", "and on"]
+
+
 def test_progress_counts_only_fresh_work_into_its_rate() -> None:
     heard: list[object] = []
     with EventLog(listeners=(heard.append,)).progress("generate", 100, "answers", done=90) as bar:
