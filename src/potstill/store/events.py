@@ -197,10 +197,10 @@ def _ends_within_a_line(path: Path) -> bool:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file; torn lines (a kill while writing) and unknown kinds are passed over."""
+    """The events of a file; a torn last line (a kill while writing) and unknown kinds are passed over."""
     if not path.exists():
         return
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8") as file:
         for line in file:
             event = parse_event(line)
             if event is not None:

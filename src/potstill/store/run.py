@@ -172,7 +172,7 @@ class StageRecord:
 
     def _drop(self, names: Sequence[str]) -> None:
         if self.exists():
-            write_json(self._path, {})  # of no inputs, so that nobody resumes on half of it
+            write_json(self._path, {"state": "started", "inputs": ""})  # of no inputs, so that nobody resumes on half of it
         for name in names:
             _remove(self.folder / name)
 
