@@ -9,6 +9,7 @@ from potstill.models import catalogue
 from potstill.models.base import Model
 from potstill.models.echo import EchoModel
 from potstill.models.locate import ECHO, is_local
+from potstill.models.pricing import price_of
 from potstill.spec.sections import GenerationSpec, TeacherSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -67,15 +68,18 @@ def weights_of(spec: TeacherSpec) -> WeightsSpec:
 
 
 def endpoint_of(spec: TeacherSpec) -> TeacherSpec:
-    """The section with address, model name, key and price of the catalogue's entry, where it gives none itself."""
+    """The section with address, model name, key and price of the catalogue's entry, where it gives none itself.
+
+    A price that the catalogue does not know either is that of `pricing.price_of`.
+    """
     entry = catalogue.find(spec.model) if spec.base_url is None else None
-    if entry is None:
-        return spec
-    return spec.model_copy(
-        update={
-            "base_url": entry.base_url,
-            "model": entry.api_model,
-            "api_key_env": spec.api_key_env or (None if spec.api_key_file else entry.api_key_env),
-            "price": spec.price or entry.price_spec(),
-        }
-    )
+    if entry is not None:
+        spec = spec.model_copy(
+            update={
+                "base_url": entry.base_url,
+                "model": entry.api_model,
+                "api_key_env": spec.api_key_env or (None if spec.api_key_file else entry.api_key_env),
+                "price": spec.price or entry.price_spec(),
+            }
+        )
+    return spec.model_copy(update={"price": spec.price or price_of(spec.base_url, spec.model)})

@@ -97,6 +97,15 @@ def test_a_bad_catalogue_is_refused_with_file_and_key(text: str, message: str, u
         entries()
 
 
+@pytest.mark.parametrize(("written", "read"), [("2026-10-01", "2026-10-01"), ("2026-10", "2026-10"), ("2026", "2026"), ("'May'", "May")])
+def test_the_day_of_a_price_may_be_written_as_yaml_has_it(written: str, read: str, users_file: Path) -> None:
+    price = f"{{input_per_million: 1, output_per_million: 2, as_of: {written}}}"
+    users_file.write_text(f"a: {{base_url: 'http://x/v1', api_model: a, price: {price}}}\n")
+    entry = find("a")
+    assert entry is not None
+    assert entry.price.as_of == read
+
+
 def test_a_missing_catalogue_is_named(users_file: Path) -> None:
     with pytest.raises(SpecError, match=r"POTSTILL_CATALOGUE names this file"):
         entries()
