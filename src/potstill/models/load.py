@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from potstill.errors import ModelError
 from potstill.models import catalogue
 from potstill.models.base import Model
@@ -58,8 +60,17 @@ def load_model(
     if name_or_path_or_url.startswith(("http://", "https://")):
         if model is None:
             raise ModelError(f'{name_or_path_or_url}: which model there? load_model("{name_or_path_or_url}", model="its name")')
-        return load_teacher(TeacherSpec(model=model, base_url=name_or_path_or_url, api_key_env=api_key_env), generation)
-    return load_teacher(TeacherSpec(model=name_or_path_or_url, api_key_env=api_key_env, device=device), generation)
+        return load_teacher(_teacher(model=model, base_url=name_or_path_or_url, api_key_env=api_key_env), generation)
+    return load_teacher(_teacher(model=name_or_path_or_url, api_key_env=api_key_env, device=device), generation)
+
+
+def _teacher(**settings: str | None) -> TeacherSpec:
+    try:
+        return TeacherSpec.model_validate({name: value for name, value in settings.items() if value is not None})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = f"`{problem['loc'][0]}`: " if problem["loc"] else ""
+        raise ModelError(f"{key}{problem['msg'].removeprefix('Value error, ')}") from None
 
 
 def weights_of(spec: TeacherSpec) -> WeightsSpec:

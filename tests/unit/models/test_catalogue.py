@@ -184,6 +184,12 @@ def test_a_url_needs_the_models_name() -> None:
     assert isinstance(load_model("http://x/v1", model="m"), OpenAIModel)
 
 
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ModelError, match=r"`api_key_env`: what stands there is no name of an environment variable") as caught:
+        load_model("http://x/v1", model="m", api_key_env="sk-hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_looking_things_up_imports_no_torch() -> None:
     import subprocess
     import sys
