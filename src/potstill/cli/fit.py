@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from potstill.errors import ModelError
 from potstill.models import catalogue
 from potstill.models.cache import cache_folder
-from potstill.models.folder import check_folder, count_parameters, read_config
+from potstill.models.folder import check_folder, count_parameters, has_chat_template, read_config
 from potstill.models.gguf_header import read_gguf_header
 from potstill.models.locate import locate
 from potstill.records import Message
@@ -67,6 +67,11 @@ def look_up(weights: WeightsSpec) -> LocalModel:
         header = read_gguf_header(folder)
         return LocalModel(weights.model, folder, float(header.parameters), header.context or context, header.layers, None)
     check_folder(folder)
+    if weights.chat_template is None and not has_chat_template(folder):
+        raise ModelError(
+            f"{folder}: its tokenizer brings no chat template; name a Jinja file in `chat_template:` beside `model:`, "
+            "or choose the model's instruct version"
+        )
     config = read_config(folder)
     inner = config.get("text_config") or config
     return LocalModel(
@@ -96,7 +101,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     try:
         return Tokenizer.from_str(text)
     except Exception as error:  # noqa: BLE001 (the package raises no other kind)
-        raise ModelError(f"{path}: is not a tokenizer that can be loaded ({error}); copy or download it again") from None
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {error}; copy or download it again") from None
 
 
 def same_tokens(left: LocalModel, right: LocalModel) -> bool | None:

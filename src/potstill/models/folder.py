@@ -17,6 +17,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 # Everything that an answer depends on; training leaves more in its folders (optimiser state, say), which it does not.
 _IDENTITY = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
 _IDENTITY_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "chat_template*", "*.model", "*.py")
+_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
 _LARGEST_HEADER = 100_000_000
 # Every architecture has them as plain numbers, or not at all.
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
@@ -63,6 +64,17 @@ def _wrong_values(config: dict[str, Any]) -> Iterator[str]:
         size = inner.get(key, 1)
         if type(size) is not int or size < 1:
             yield f"`{key}` is {json.dumps(size)}, must be a whole number above 0"
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the folder's tokenizer brings a chat template, in a file of its own or among its settings."""
+    if any(any(folder.glob(pattern)) for pattern in _TEMPLATES):
+        return True
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
 
 
 def weight_files(folder: Path) -> list[Path]:

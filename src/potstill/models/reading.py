@@ -45,8 +45,6 @@ def read_weights(path: Path, reading: Reading) -> Weights:
     if path.is_dir():
         check_folder(path)
         _check_architecture(path, reading.trusted)
-    else:
-        read_gguf_header(path)
     with quiet_transformers():
         tokenizer = read_tokenizer(path, reading.trusted)
         module = _load_gguf(path, dtype) if path.is_file() else _load_folder(path, dtype, reading.trusted)
@@ -132,7 +130,8 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
 
     if path.is_dir():
         check_folder(path)
-
+    else:
+        read_gguf_header(path)
     where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
     with _in_words(f"{path}: its tokenizer cannot be loaded"), quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from potstill.cli.main import app
 from potstill.errors import SpecError
 from potstill.models.testing import OpenAIStub, answered, refused
-from tiny import tiny_gguf, tiny_llama, tiny_tokenizer, without
+from tiny import edit_json, tiny_gguf, tiny_llama, tiny_tokenizer, without
 
 WORDS = [
     "amber",
@@ -219,13 +219,22 @@ def test_a_model_folder_without_a_tokenizer_is_a_problem(tmp_path: Path, spec: d
     assert "has no tokenizer" in problems(result)[0]
 
 
+def test_a_model_folder_without_a_chat_template_is_a_problem_unless_the_spec_names_one(tmp_path: Path, spec: dict[str, Any]) -> None:
+    without(tiny_llama(tmp_path / "model"), "chat_template.jinja")
+    assert "brings no chat template" in problems(check(tmp_path, spec | {"student": {"model": "./model"}}))[0]
+    (tmp_path / "mine.jinja").write_text("{{ messages[0]['content'] }}")
+    assert check(tmp_path, spec | {"student": {"model": "./model", "chat_template": "mine.jinja"}}).exit_code == 0
+    edit_json(tmp_path / "model" / "tokenizer_config.json", chat_template="{{ messages[0]['content'] }}")
+    assert check(tmp_path, spec | {"student": {"model": "./model"}}).exit_code == 0
+
+
 def test_a_tokenizer_that_cannot_be_loaded_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
     tokenizer = tiny_llama(tmp_path / "model") / "tokenizer.json"
     layout = json.loads(tokenizer.read_text())
     layout["model"]["merges"] = [["no such", "tokens"]]
     tokenizer.write_text(json.dumps(layout))
     result = check(tmp_path, spec | {"student": {"model": "./model"}})
-    assert "tokenizer.json: is not a tokenizer that can be loaded" in problems(result)[0]
+    assert "model: its tokenizer cannot be loaded" in problems(result)[0]
 
 
 def test_a_gguf_file_is_measured_and_a_cut_one_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:

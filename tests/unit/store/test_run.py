@@ -123,6 +123,9 @@ def test_a_kill_at_any_change_of_the_folder_loses_nothing(tmp_path: Path) -> Non
         command = [sys.executable, "-c", KILLED_AT, str(folder), str(change)]
         killed = subprocess.run(command, capture_output=True, text=True, check=False)
         assert killed.returncode in (0, -9), killed.stderr
+        record.reclaim(2, DISCARD)
+        record.begin(2, discard=DISCARD)
+        assert not (record.folder / "out.txt").exists(), f"killed at change {change}"
         record.reclaim(1, DISCARD)
         assert record.stands(1), f"killed at change {change}"
         if killed.returncode == 0:
