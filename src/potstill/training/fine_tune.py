@@ -119,9 +119,7 @@ def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
 
 def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
-    recover_folder(job.folder / "best")
-    newest = Checkpoints(job.folder / "checkpoints").newest()
-    step, log = checkpoint_log(newest) if newest else (0, [])
+    newest, step, log = _standing(job, plan)
     if _is_over(job, plan, step, log):
         return log
     from potstill.training.reporter import Reporter, Schedule
@@ -135,6 +133,19 @@ def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan)
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return list(trainer.state.log_history)
+
+
+def _standing(job: FineTuning, plan: _Plan) -> tuple[Path | None, int, Log]:
+    """The checkpoint to go on from, its step and its log; none where the best weights that it speaks of are gone."""
+    best_folder, checkpoints = job.folder / "best", Checkpoints(job.folder / "checkpoints")
+    recover_folder(best_folder)
+    newest = checkpoints.newest()
+    step, log = checkpoint_log(newest) if newest else (0, [])
+    if (scored(log) or step >= plan.steps) and not best_folder.is_dir():
+        job.events.warn(f"{best_folder}: the best weights so far are gone: training begins anew")
+        checkpoints.discard()
+        return None, 0, []
+    return newest, step, log
 
 
 def _is_over(job: FineTuning, plan: _Plan, step: int, log: Log) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import ModelError
+from potstill.models.folder import identity
 from potstill.models.weights import Weights, quiet_transformers
 from potstill.spec.sections import CarveSpec
 from potstill.store.atomic import read_json, write_atomic, write_json
@@ -76,13 +77,18 @@ def write_student(student: Student, folder: Path) -> None:
         "origin_parameters": student.origin_parameters,
         "layers": student.layers,
         "trimmed": student.kept_ids is not None,
+        "weights": identity(student.folder),
     }
     write_json(folder / _STUDENT, described)
 
 
-def read_student(folder: Path) -> Student:
-    """What `write_student` wrote."""
+def read_student(folder: Path) -> Student | None:
+    """What `write_student` wrote; None where nothing is written, or where the student's folder was changed or removed since."""
+    if not (folder / _STUDENT).exists():
+        return None
     found = read_json(folder / _STUDENT)
+    if found.get("weights") != identity(folder / found["folder"]):
+        return None
     kept_ids = np.load(folder / _VOCABULARY, allow_pickle=False) if found["trimmed"] else None
     layers = tuple(found["layers"]) if found["layers"] is not None else None
     counts = found["vocabulary"], found["parameters"], found["origin_parameters"]

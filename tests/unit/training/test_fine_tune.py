@@ -123,6 +123,17 @@ def test_a_finished_training_is_not_trained_further(student, tmp_path):
     assert seen == []
 
 
+def test_a_training_whose_best_weights_are_gone_begins_anew(student, tmp_path):
+    first = fine_tune(job(student, tmp_path / "run"))
+    weights = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "best")
+    seen = []
+    second = fine_tune(job(student, tmp_path / "run", events=EventLog(listeners=(seen.append,))))
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == weights
+    assert second.best_step == first.best_step
+    assert any("the best weights so far are gone" in event.text for event in seen if isinstance(event, Noticed))
+
+
 def test_training_stops_when_the_metric_has_not_risen_for_so_many_evaluations(student, tmp_path):
     hopeless = replace(validation(), parse=lambda text: None)
     summary = fine_tune(job(student, tmp_path / "run", validation=hopeless, training={"evaluations": 6, "patience": 2}))
