@@ -12,9 +12,9 @@ from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_split
 from potstill.models.folder import check_folder, weight_files
 from potstill.models.load import weights_of
-from potstill.models.locate import is_local, locate, weights_stamp
+from potstill.models.locate import is_local, locate, template_stamp, weights_stamp
 from potstill.records import Example, Message, Sampling
-from potstill.spec.sections import WeightsSpec
+from potstill.spec.sections import RunSpec, WeightsSpec
 from potstill.store.events import StageName
 from potstill.store.run import Run
 from potstill.tasks import build_task
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME: StageName = "train"
 DISCARD = ("checkpoints", "best", "baseline", "metrics.jsonl", "vocabulary.npy", "student.json", "summary.json")
 
-VERSION = 1
+VERSION = 2
 _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "generation/accepted.jsonl", "generation/validation.jsonl")
 
 
@@ -41,12 +41,15 @@ def inputs(run: Run) -> dict[str, object]:
     sections = spec.model_dump(mode="json", include={"student", "task", "targets", "training", "seed"})
     # How often checkpoints are saved changes nothing that is learnt.
     sections["training"].pop("save_minutes")
+    origins = (spec.teacher, spec.student)
     files = run.stage("data").outputs() | run.stage("generate").outputs()
     return {
         **sections,
         "version": VERSION,
         "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
-        "weights": [weights_stamp(name) for name in (spec.teacher.model, spec.student.model)],
+        "weights": [weights_stamp(origin.model) for origin in origins],
+        "templates": [template_stamp(origin) for origin in origins],
+        "metric": _metric_asked_for(spec),
         "files": {path: digest for path, digest in files.items() if path in _READ},
     }
 
@@ -199,8 +202,14 @@ def _validation(run: Run) -> Validation | None:
     if not questions:
         run.events.warn("no validation row has an answer to compare with: the last weights are taken as the best")
         return None
-    metric = build_metric(task.metrics[0], load_labels(run))
+    metric = build_metric(_metric_asked_for(spec) or task.metrics[0], load_labels(run))
     return Validation(questions, task.parse, metric, Sampling(max_new_tokens=spec.task.max_new_tokens or task.max_new_tokens))
+
+
+def _metric_asked_for(spec: RunSpec) -> str | None:
+    """The metric that chooses the checkpoint: the first that the evaluation is asked for, which is what its headline tells."""
+    asked = spec.evaluation.metrics
+    return None if asked == "auto" or not asked else asked[0]
 
 
 def _line(summary: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from potstill.store.atomic import read_json, write_atomic, write_json
 from potstill.training.carve import carve, evenly_spaced, special_ids
 from potstill.training.folders import replace_folder
 from potstill.training.vocabulary import TrimmedVocabulary, save_tokenizer, trim_vocabulary
+
+if TYPE_CHECKING:
+    import torch
 
 _STUDENT, _VOCABULARY = "student.json", "vocabulary.npy"
 
@@ -49,7 +52,7 @@ def build_student(origin: Weights, carving: CarveSpec | None, token_use: TokenUs
     """
     module, layers, trimmed = origin.module, None, None
     if carving is not None:
-        layers = evenly_spaced(module.config.num_hidden_layers, carving.layers)
+        layers = evenly_spaced(module.config.get_text_config().num_hidden_layers, carving.layers)
         if carving.vocabulary == "data":
             trimmed = _trim(origin, token_use)
         module = carve(origin.module, layers, trimmed.kept_ids if trimmed else None)
@@ -60,6 +63,7 @@ def build_student(origin: Weights, carving: CarveSpec | None, token_use: TokenUs
         else:
             save_tokenizer(trimmed.tokenizer, part)
             _prove(origin.tokenizer, part, trimmed, token_use)
+        _forget_foreign_code(part, origin)
     counts = module.get_input_embeddings().weight.shape[0], count_parameters(module), count_parameters(origin.module)
     return Student(folder, *counts, layers, trimmed.kept_ids if trimmed else None)
 
@@ -95,6 +99,19 @@ def read_student(folder: Path) -> Student | None:
     return Student(folder / found["folder"], *counts, layers, kept_ids)
 
 
+def save_weights(module: Any, dtypes: dict[str, torch.dtype], folder: Path) -> None:
+    """Save a model as a folder that transformers loads, each tensor in the number format that `dtypes` gives by its name."""
+    cast: dict[object, torch.Tensor] = {}
+    state = {}
+    for name, tensor in module.state_dict().items():
+        # Tied tensors stay one, so that they are saved once.
+        state[name] = cast.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtypes[name]))
+    module.save_pretrained(folder, state_dict=state)
+    whole = next(dtype for dtype in dtypes.values() if dtype.is_floating_point)
+    config = folder / "config.json"
+    write_json(config, read_json(config) | {"dtype": str(whole).removeprefix("torch.")})
+
+
 def count_parameters(module: Any) -> int:
     """Weights of a model, tied ones once."""
     return sum(parameter.numel() for parameter in module.parameters())
@@ -105,6 +122,19 @@ def _trim(origin: Weights, token_use: TokenUse) -> TrimmedVocabulary:
     named = special_ids(origin.module.config) | special_ids(origin.module.generation_config)
     used = set(chain.from_iterable(token_use(origin.tokenizer))) | {token for token in named if 0 <= token < known}
     return trim_vocabulary(origin.tokenizer, used)
+
+
+def _forget_foreign_code(folder: Path, origin: Weights) -> None:
+    """Take out the names of Python files that stand in the origin's folder alone, where transformers' own classes were loaded.
+
+    Phi's folders bring such code, for versions of transformers that knew no Phi.
+    """
+    for name, loaded in (("config.json", origin.module), ("tokenizer_config.json", origin.tokenizer)):
+        path = folder / name
+        if type(loaded).__module__.startswith("transformers.") and path.exists():
+            settings = read_json(path)
+            if settings.pop("auto_map", None) is not None:
+                write_json(path, settings)
 
 
 def _prove(full: Any, folder: Path, trimmed: TrimmedVocabulary, token_use: TokenUse) -> None:

@@ -241,6 +241,15 @@ def test_inputs_change_with_weights_rows_and_settings_but_not_with_keys(tmp_path
     assert stage.inputs(run) != before
 
 
+def test_inputs_change_with_what_the_teachers_chat_template_says(tmp_path, models):
+    template = tmp_path / "chat.jinja"
+    template.write_text("{{ messages }}")
+    run = make_run(tmp_path / "run", models, teacher=ECHO | {"chat_template": str(template)})
+    before = stage.inputs(run)
+    template.write_text("{{ messages[0] }}")
+    assert stage.inputs(run) != before
+
+
 SPEC = TaskSpec(type="summarization", max_new_tokens=20)
 
 

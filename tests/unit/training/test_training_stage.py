@@ -209,6 +209,25 @@ def test_inputs_change_with_what_is_learnt_and_not_with_how_often_it_is_saved(ma
     assert stage.inputs(run) != base
 
 
+def test_inputs_change_with_what_a_chat_template_says_and_not_only_with_its_name(make_run, tmp_path, tiny_teacher):
+    template = tmp_path / "chat.jinja"
+    for section in ("teacher", "student"):
+        sections = {"teacher": {"model": str(tiny_teacher)}, "student": {"carve": {"layers": 2}}}
+        sections[section]["chat_template"] = str(template)
+        template.write_text("{{ messages }}")
+        before = stage.inputs(make_run(**sections))
+        template.write_text("{{ messages[0] }}")
+        assert stage.inputs(make_run(**sections)) != before
+
+
+def test_the_checkpoint_is_chosen_by_the_first_metric_that_is_asked_for(make_run):
+    run = make_run({"carve": {"layers": 2}}, evaluation={"metrics": ["chrf", "rouge_1"]})
+    work(run)
+    assert summary(run)["metric"] == "chrf"
+    assert stage.inputs(run) != stage.inputs(make_run({"carve": {"layers": 2}}))
+    assert stage.inputs(run) == stage.inputs(make_run({"carve": {"layers": 2}}, evaluation={"metrics": ["chrf"]}))
+
+
 def test_everything_that_belongs_to_one_set_of_inputs_is_discarded_with_it(make_run):
     run = make_run({"carve": {"layers": 2, "vocabulary": "data"}})
     work(run)
