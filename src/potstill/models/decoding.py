@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ class Continuation:
     stopped: bool
     tokens: int
     """How many were written, the stop token included."""
+    first_s: float | None = field(default=None, compare=False)
+    """Seconds until the batch had its first tokens: reading the prompts, and one step."""
 
 
 @torch.inference_mode()
@@ -56,12 +59,14 @@ def decode(
     cache = DynamicCache(config=module.config)
     last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
     alive = list(range(len(rows)))
+    started, first_s = time.perf_counter(), None
     while alive and not cancelled():
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         out = module(
             input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, use_cache=True, **last_only
         )
         chosen = _choose(out.logits[:, -1].float(), rows)
+        first_s = first_s or time.perf_counter() - started
         for writer, token in zip(rows, chosen, strict=True):
             writer.take(token)
         alive = [row for row, writer in enumerate(rows) if writer.open]
@@ -73,7 +78,7 @@ def decode(
             alive = list(range(len(rows)))
         ids_BT = torch.tensor(chosen, device=mask_BT.device)[:, None]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
-    return [writer.continuation() for writer in writers]
+    return [writer.continuation(first_s) for writer in writers]
 
 
 class _Writer:
@@ -102,8 +107,8 @@ class _Writer:
     def uniform(self) -> float:
         return self._random.random()
 
-    def continuation(self) -> Continuation:
-        return Continuation(self._ids, self._stopped, self._tokens)
+    def continuation(self, first_s: float | None) -> Continuation:
+        return Continuation(self._ids, self._stopped, self._tokens, first_s)
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
