@@ -20,7 +20,7 @@ from potstill.generation.panel import Panel, note_panel, open_budget, open_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.qualify import Examination
 from potstill.models.ask import KEY_VERSION
-from potstill.models.locate import weights_stamp
+from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import write_json
@@ -52,6 +52,7 @@ def inputs(run: Run) -> dict[str, object]:
         "teachers": [teacher.model_dump(mode="json", exclude=_HOW_TO_REACH) for teacher in spec.all_teachers],
         "judge": spec.generation.judge and spec.generation.judge.model_dump(mode="json", exclude=_HOW_TO_REACH),
         "weights": [weights_stamp(teacher.model) for teacher in spec.all_teachers],
+        "templates": [template_stamp(teacher) for teacher in spec.all_teachers],
         "batch_size": spec.generation.batch_size,
         "generation": spec.generation.model_dump(mode="json", exclude=_HOW_TO_ASK),
         "gates": spec.gates.model_dump(mode="json"),
