@@ -29,7 +29,6 @@ from potstill.evaluation.memory import Sizes, profile_memory
 from potstill.generation.asking import ask_rows_async, rows_of
 from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
-from potstill.generation.panel import caps_of
 from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
 from potstill.models.base import Model
@@ -96,7 +95,7 @@ def generate_teacher_responses(
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
             seat = Seat(model.name, model, chosen)
             interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=gates)
-            budget = Budget(caps_of(asking.budget), ledger.spent(), ledger.usage().seconds)
+            budget = Budget.left(asking.budget, ledger)
             asyncio.run(_ask_and_leave(interview, rows, budget))
             return list(judge_rows(interview, rows))
 

@@ -16,10 +16,11 @@ from potstill.generation.collect import collect_answers, failed_share, judge_row
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import GATES
 from potstill.generation.interview import Interview
-from potstill.generation.panel import Panel, note_panel, open_budget, open_panel, recall_panel
+from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.qualify import Examination
 from potstill.models.ask import KEY_VERSION
+from potstill.models.budget import Budget
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
@@ -82,7 +83,7 @@ def work(run: Run, resumed: bool) -> str:
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
     note_panel(run.path("generation", "panel.json"), panel)
-    with open_ledger(run) as ledger:
+    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
@@ -98,7 +99,7 @@ class _Generation:
         self._validation = validation
         self._asks_validation = lacks_references(task, validation)
         self._interview = Interview(task, panel.teachers, ledger, generation=self._spec, gates=run.spec.gates, judge=panel.judge)
-        self._budget = open_budget(run.spec, ledger)
+        self._budget = Budget.left(self._spec.budget, ledger)
 
     def make(self, train: Sequence[Example]) -> str:
         """All of it; returns the line for people."""
@@ -178,16 +179,11 @@ def judge_again(run: Run) -> tuple[str, int]:
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
     panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
     asked = lacks_references(task, validation)
-    with open_ledger(run) as ledger:
+    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         interview = Interview(task, panel.teachers, ledger, generation=run.spec.generation, gates=run.spec.gates, judge=panel.judge)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
-
-
-def open_ledger(run: Run) -> Ledger:
-    """The run's ledger, or the one that it shares."""
-    return Ledger(run.spec.generation.ledger or run.path("generation", "ledger.sqlite"), run=run.spec.name)
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from potstill.errors import BudgetError
 from potstill.models.waiting import Waiting
 from potstill.records import Cost
+from potstill.spec.sections import BudgetSpec
+from potstill.store.ledger import Ledger
 
 _ROUNDING = 1e-9
 """Dollars: what adding up floats may be off."""
@@ -26,6 +28,11 @@ class Caps:
     tokens: int | None = None
     calls: int | None = None
     minutes: float | None = None
+
+    @classmethod
+    def of(cls, spec: BudgetSpec) -> Caps:
+        """A spec's caps."""
+        return cls(spec.dollars, spec.tokens, spec.calls, spec.minutes)
 
     def passed_by(self, cost: Cost) -> str | None:
         """The cap that this cost passes, in words."""
@@ -53,6 +60,12 @@ class Budget:
         self._deadline: float | None = None
         self._slowest_s = 0.0
         self._waiting = Waiting()
+
+    @classmethod
+    def left(cls, spec: BudgetSpec, *ledgers: Ledger) -> Budget:
+        """A spec's budget, less what ledgers say was spent by the runs that they are open for."""
+        spent = sum((ledger.spent() for ledger in ledgers), Cost())
+        return cls(Caps.of(spec), spent, sum(ledger.usage().seconds for ledger in ledgers))
 
     def start(self) -> float | None:
         """Let the minutes run, where they do not yet; seconds that are left, None where there is no cap."""

@@ -37,6 +37,11 @@ class Run:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger of generation: the run's own, or the one that it shares."""
+        return self.spec.generation.ledger or self.path("generation", "ledger.sqlite")
+
     def stage(self, name: StageName) -> StageRecord:
         """What is on record of a stage."""
         return StageRecord(self.folder, name)
