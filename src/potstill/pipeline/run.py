@@ -69,8 +69,8 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
     Raises what the stages raise; the folder is then as good as before, and the same call goes on where this one stopped.
     """
-    run = open_run(spec, folder, tuple(listeners))
     with RunLock(folder):
+        run = open_run(spec, folder, tuple(listeners))
         started = time.monotonic()
         run.events.emit(RunStarted(spec.name, str(folder)))
         try:
