@@ -89,9 +89,12 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
 def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:
     """What `run_pipeline` would do now. Nothing is written."""
-    run = Run(spec, folder, EventLog())
+    return _plan(Run(spec, folder, EventLog()), stages_until(until))
+
+
+def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
     plans: list[Plan] = []
-    for name in stages_until(until):
+    for name in names:
         record = run.stage(name)
         if any(plan.action != "skip" for plan in plans):
             plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
@@ -114,7 +117,7 @@ def stages_until(until: StageName | None) -> list[StageName]:
 
 def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
     """Fail now where training would fail after the teacher was paid."""
-    if "train" in names and not run.stage("generate").exists():
+    if "train" in names and _plan(run, stages_until("generate"))[-1].action != "skip":
         _load("train").preflight(run)
 
 
