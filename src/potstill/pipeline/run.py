@@ -76,7 +76,7 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
         try:
             _look_ahead(run, stages_until(until))
             for name in stages_until(until):
-                _bring_up(run, name)
+                _bring_up(run, name, stages_until(until))
         except PotstillError as error:
             run.events.emit(RunFailed(str(error)))
             raise
@@ -121,7 +121,7 @@ def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
         _load("train").preflight(run)
 
 
-def _bring_up(run: Run, name: StageName) -> None:
+def _bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
     stage, record = _load(name), run.stage(name)
     inputs = stage.inputs(run)
     if record.stands(inputs):
@@ -129,7 +129,7 @@ def _bring_up(run: Run, name: StageName) -> None:
         return
     started = time.monotonic()
     resumed = record.begin(inputs, discard=stage.DISCARD)
-    run.events.emit(StageStarted(name, resumed))
+    run.events.emit(_started(run, name, names, resumed))
     summary = stage.work(run, resumed)
     outputs = stage.outputs(run)
     missing = [path for path in outputs if not path.exists()]
@@ -137,6 +137,16 @@ def _bring_up(run: Run, name: StageName) -> None:
         raise StoreError(f"{missing[0]}: was removed while stage `{name}` ran; run the same command again")
     record.finish(inputs, outputs)
     run.events.emit(StageFinished(name, time.monotonic() - started, summary))
+
+
+def _started(run: Run, name: StageName, names: Sequence[StageName], resumed: bool) -> StageStarted:
+    from potstill.pipeline.forecast import forecast  # needs what the stages need, as they do
+
+    place = names.index(name)
+    # How much there is to do, the data stage finds out; the report takes a moment.
+    expected = forecast(run, names[place:]) if name not in ("data", "report") else {}
+    after = sum(expected[later] for later in names[place + 1 :]) if expected else None
+    return StageStarted(name, resumed, place + 1, len(names), expected.get(name), after)
 
 
 def _load(name: StageName) -> Stage:

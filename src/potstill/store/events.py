@@ -39,10 +39,17 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StageStarted(Event):
-    """A stage begins, or goes on where it was cut (`resumed`)."""
+    """A stage begins, or goes on where it was cut (`resumed`): number `place` of `places` in this run.
+
+    `expected_s` is how long it takes from its beginning, roughly, and `after_s` how long all later ones do; None where unknown.
+    """
 
     stage: StageName
     resumed: bool = False
+    place: int = 0
+    places: int = 0
+    expected_s: float | None = None
+    after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
