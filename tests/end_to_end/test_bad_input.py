@@ -214,7 +214,7 @@ CASES: dict[str, tuple[Callable[[Job], None], Words]] = {
     "no chat template": (edit(lambda job: job.student(without(job.model_copy(), "chat_template.jinja"))), ("chat_template",)),
     "more layers than there are": (
         edit(lambda job: (job.set(student={"carve": {"layers": 9}}), setattr(job, "command", "train"))),
-        ("9 layers", "4"),
+        ("`student.carve.layers` is 9", "has 4"),
     ),
     # endpoints
     "key variable not set": (

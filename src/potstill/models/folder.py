@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _IDENTITY = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
 _IDENTITY_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "chat_template*", "*.model", "*.py")
 _LARGEST_HEADER = 100_000_000
+_SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 
 
 def check_folder(folder: Path) -> None:
@@ -32,6 +35,27 @@ def check_folder(folder: Path) -> None:
         )
     for path in weight_files(folder):
         read_header(path)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a config, a tokenizer and all files of weights are there; a download may have been cut between two of them."""
+    if not (folder / "config.json").is_file() or not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return False
+    try:
+        return bool(weight_files(folder))
+    except ModelError:
+        return any(any(folder.glob(pattern)) for pattern in _PICKLES)
+
+
+def brings_chat_template(folder: Path) -> bool:
+    """Whether the folder's tokenizer knows how a chat is written."""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -59,6 +83,9 @@ def weight_files(folder: Path) -> list[Path]:
             raise ModelError(f"{folder}: {len(missing)} of {len(named)} weight files are missing, {missing[0]} first; copy them again")
         return [folder / name for name in named]
     found = sorted(folder.glob("*.safetensors"))
+    shards = [int(number[1]) for path in found if (number := _SHARD.search(path.name))]
+    if shards and len(found) < max(shards):
+        raise ModelError(f"{folder}: {max(shards) - len(found)} of {max(shards)} weight files are missing; copy or download them again")
     if found:
         return found
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
@@ -77,30 +104,33 @@ def read_header(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LARGEST_HEADER + 1
-            header = json.loads(file.read(length)) if length <= min(size, _LARGEST_HEADER) else None
+            header = _tensors(file.read(length)) if length <= min(size, _LARGEST_HEADER) else None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except ValueError:
-        header = None
-    if not isinstance(header, dict):
+    if header is None:
         raise ModelError(f"{path}: is not a safetensors file, or damaged; copy or download it again")
-    header.pop("__metadata__", None)
     needed = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     if size < needed:
         raise ModelError(f"{path}: is cut off: {size:,} bytes of {needed:,} are there; copy or download it again")
     return header
 
 
+def _tensors(raw: bytes) -> dict[str, Any] | None:
+    """What a header says of its tensors; None where it is no header."""
+    try:
+        header = json.loads(raw)
+        header.pop("__metadata__", None)
+        for tensor in header.values():
+            _, _ = map(int, tensor["data_offsets"])
+            math.prod(map(int, tensor["shape"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return dict(header)
+
+
 def count_parameters(folder: Path) -> int:
     """How many weights the folder's files hold, read off their headers (a tied head counts once)."""
-    total = 0
-    for path in weight_files(folder):
-        for tensor in read_header(path).values():
-            count = 1
-            for size in tensor["shape"]:
-                count *= size
-            total += count
-    return total
+    return sum(math.prod(tensor["shape"]) for path in weight_files(folder) for tensor in read_header(path).values())
 
 
 def identity(path: Path, **settings: str) -> str:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
+from potstill.models.architecture import causal_classes
 from potstill.models.folder import check_folder, identity, read_config
 
 if TYPE_CHECKING:
     import torch
+
+# What transformers lets through where files do not fit together.
+_LOADING_FAILS_WITH = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,11 @@ class Reading:
 def read_weights(path: Path, reading: Reading) -> Weights:
     """Load the model folder or GGUF file at `path` for inference (`eval` mode). Raises ModelError."""
     require_torch(str(path))
-    device = _device(reading.device)
+    device = find_device(reading.device)
     dtype = _dtype(reading.dtype, device)
     if path.is_dir():
         check_folder(path)
-        _check_architecture(path, reading.trusted)
+        check_architecture(path, reading.trusted)
     with quiet_transformers():
         tokenizer = read_tokenizer(path, reading.trusted)
         module = _load_gguf(path, dtype) if path.is_file() else _load_folder(path, dtype, reading.trusted)
@@ -83,7 +87,8 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The torch device of a spec's `device`. Raises ModelError where this machine has none of that name."""
     import torch
 
     if name == "auto":
@@ -107,18 +112,18 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _check_architecture(folder: Path, trusted: bool) -> None:
-    from transformers import CONFIG_MAPPING
-
-    config = read_config(folder)
+def check_architecture(folder: Path, trusted: bool) -> None:
+    """Raise ModelError unless the installed transformers writes text with the folder's architecture, or its own code may run."""
+    config, classes = read_config(folder), causal_classes()
     kind = config.get("model_type")
-    if kind in CONFIG_MAPPING or trusted:
+    if trusted or not classes or (isinstance(kind, str) and kind in classes):
         return
     if "auto_map" in config:
         raise ModelError(
             f"{folder}: architecture {kind!r} brings Python code of its own; read it, then set `trust_remote_code: true` to run it"
         )
-    raise ModelError(f"{folder}: architecture {kind!r} is unknown to the installed transformers; upgrade it, or choose another model")
+    reason = "is not one that the installed transformers can write text with; upgrade it, or choose another model"
+    raise ModelError(f"{folder}: architecture {kind!r} {reason}")
 
 
 def read_tokenizer(path: Path, trusted: bool) -> Any:
@@ -132,7 +137,7 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
     try:
         with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 (for a damaged tokenizer.json the library raises nothing narrower)
         raise ModelError(f"{path}: its tokenizer cannot be loaded: {_first_line(error)}") from None
     # How it was loaded is no property of the tokenizer, but would be saved with it.
     tokenizer.init_kwargs.pop("local_files_only", None)
@@ -142,6 +147,7 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -149,7 +155,7 @@ def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
         module, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=trusted, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
+    except (*_LOADING_FAILS_WITH, SafetensorError, StrictDataclassError) as error:
         raise ModelError(f"{folder}: cannot be loaded: {_first_line(error)}") from None
     missing = sorted(report["missing_keys"])
     if missing:
@@ -171,7 +177,7 @@ def _load_gguf(path: Path, dtype: torch.dtype) -> Any:
         # Its progress bar is a bare tqdm, which knows no other way to be quiet.
         with contextlib.redirect_stderr(io.StringIO()):
             module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, IndexError) as error:
+    except _LOADING_FAILS_WITH as error:
         raise ModelError(f"{path}: cannot be loaded as GGUF: {_first_line(error)}; copy or download it again") from None
     # The weights are plain numbers by now; the marks of their origin would forbid saving and casting them.
     if hasattr(module.config, "quantization_config"):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_split
-from potstill.models.folder import check_folder
+from potstill.errors import ModelError
 from potstill.models.load import weights_of
-from potstill.models.locate import is_local, locate, weights_stamp
+from potstill.models.locate import is_local, weights_stamp
 from potstill.records import Example, Message, Sampling
 from potstill.spec.sections import WeightsSpec
 from potstill.store.atomic import read_json, write_json
@@ -21,6 +21,7 @@ from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
+from potstill.training.foresee import NO_ORIGIN, foresee, student_origin
 from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
 
 if TYPE_CHECKING:
@@ -54,10 +55,9 @@ def inputs(run: Run) -> dict[str, object]:
 
 def preflight(run: Run) -> None:
     """Raise what would stop this stage in any case, before the teacher is asked for money: a student that cannot be loaded or taught so."""
-    if run.spec.student.model is not None:
-        path = locate(run.spec.student)
-        if path.is_dir():
-            check_folder(path)
+    problems = foresee(run.spec, fetch=True).problems
+    if problems:
+        raise ModelError("\n".join(problems))
     _objective_name(run)
 
 
@@ -140,7 +140,9 @@ def _student(run: Run, task: Task, accepted: Sequence[Example], teacher: Weights
     if (folder / "student.json").exists():
         return read_student(folder)
     spec = run.spec
-    origin_spec = _origin(run)
+    origin_spec = student_origin(spec)
+    if origin_spec is None:
+        raise ModelError(f"the student {NO_ORIGIN}")
     origin = teacher if teacher is not None and origin_spec == weights_of(spec.teacher) else load_weights(origin_spec)
 
     def token_use(tokenizer: Any) -> Iterator[list[int]]:
@@ -153,13 +155,6 @@ def _student(run: Run, task: Task, accepted: Sequence[Example], teacher: Weights
     share = student.parameters / student.origin_parameters
     run.events.info(f"the student has {student.parameters:,} weights, {share:.0%} of {student.origin_parameters:,}")
     return student
-
-
-def _origin(run: Run) -> WeightsSpec:
-    student, teacher = run.spec.student, weights_of(run.spec.teacher)
-    if student.model is not None:
-        return student
-    return teacher.model_copy(update={"chat_template": student.chat_template or teacher.chat_template})
 
 
 def _prompts(task: Task, rows: Iterable[Example]) -> Iterator[tuple[Message, ...]]:

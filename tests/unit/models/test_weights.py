@@ -59,6 +59,32 @@ def of_unknown_architecture(folder: Path) -> Path:
     return folder
 
 
+def of_another_kind(folder: Path) -> Path:
+    edit_json(folder / "config.json", model_type="t5", architectures=["T5ForConditionalGeneration"])
+    return folder
+
+
+def with_words_for_numbers(folder: Path) -> Path:
+    edit_json(folder / "config.json", num_hidden_layers="four")
+    return folder
+
+
+def with_a_header_that_is_none(folder: Path) -> Path:
+    header = json.dumps({"a": {"shape": [1], "dtype": "F32"}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder
+
+
+def without_its_index(folder: Path) -> Path:
+    (folder / "model.safetensors").rename(folder / "model-00002-of-00003.safetensors")
+    return folder
+
+
+def with_another_json(folder: Path) -> Path:
+    (folder / "tokenizer.json").write_text('{"version": "1.0", "added_tokens": [], "model": {"type": "BPE"}}')
+    return folder
+
+
 def with_own_code(folder: Path) -> Path:
     edit_json(folder / "config.json", model_type="quux", auto_map={"AutoModelForCausalLM": "quux.Quux"})
     (folder / "quux.py").write_text("raise SystemExit('code of a stranger ran')")
@@ -113,7 +139,15 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "not safetensors": (beheaded, r"is not a safetensors file, or damaged"),
     "missing layer": (without_a_layer, r"9 tensors that LlamaForCausalLM needs are not in its weights, model.layers.4"),
     "another size": (of_another_size, r"cannot be loaded: "),
-    "unknown architecture": (of_unknown_architecture, r"architecture 'quux' is unknown to the installed transformers"),
+    "unknown architecture": (
+        of_unknown_architecture,
+        r"architecture 'quux' is not one that the installed transformers can write text with",
+    ),
+    "another kind": (of_another_kind, r"architecture 't5' is not one that the installed transformers can write text with"),
+    "words for numbers": (with_words_for_numbers, r"cannot be loaded: .*num_hidden_layers"),
+    "no header": (with_a_header_that_is_none, r"model.safetensors: is not a safetensors file, or damaged"),
+    "no index": (without_its_index, r"2 of 3 weight files are missing"),
+    "no tokenizer but JSON": (with_another_json, r"its tokenizer cannot be loaded: Missing vocab"),
     "own code": (with_own_code, r"brings Python code of its own; read it, then set `trust_remote_code: true`"),
     "adapter": (an_adapter, r"is an adapter, not a whole model; merge it"),
     "missing shards": (with_missing_shards, r"1 of 2 weight files are missing, model-00001-of-00002.safetensors first"),
@@ -165,8 +199,11 @@ def test_a_chat_template_of_ones_own_takes_the_place_of_the_tokenizers(tiny_teac
 
 
 def test_a_missing_template_file_is_named(tiny_teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none.jinja: `chat_template` names this file"):
-        load(tiny_teacher, chat_template=tmp_path / "none.jinja")
+    (tmp_path / "empty.jinja").write_text("")
+    (tmp_path / "latin.jinja").write_bytes(b"caf\xe9")
+    for name, reason in (("none", "cannot be read: no such file"), ("empty", "is empty"), ("latin", "is not UTF-8 .byte 3.")):
+        with pytest.raises(ModelError, match=rf"{name}.jinja: `chat_template` names this file, but it {reason}"):
+            load(tiny_teacher, chat_template=tmp_path / f"{name}.jinja")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
