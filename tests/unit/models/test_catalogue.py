@@ -85,6 +85,9 @@ def test_a_users_entry_is_added_and_takes_the_place_of_a_shipped_one_as_a_whole(
     [
         ("- a\n", r"a catalogue is a mapping of names to entries"),
         ("a: [\n", r"catalogue.yaml:2: not YAML"),
+        ("a: {path: x}\nb: !!timestamp 2024-13-45\n", r"catalogue.yaml:2: `2024-13-45` cannot be read as timestamp"),
+        ("a: {path: x}\n7: {path: x}\n", r"catalogue.yaml:2: the key `7` is not text"),
+        ("a: &x [*x]\n", r"catalogue.yaml:1: it contains itself"),
         ("a: {pth: x}\n", r"`a.pth` is not a key; allowed: .*path"),
         ("a: {title: x}\n", r"`a`: says nowhere where the model is"),
         ("a: {base_url: 'http://x/v1'}\n", r"`a`: has a `base_url` but no `api_model`"),
@@ -95,6 +98,11 @@ def test_a_bad_catalogue_is_refused_with_file_and_key(text: str, message: str, u
     users_file.write_text(text)
     with pytest.raises(SpecError, match=message):
         entries()
+
+
+def test_a_price_may_carry_its_day_as_a_date(users_file: Path) -> None:
+    users_file.write_text("a: {path: x, price: {as_of: 2026-03-01}}\nb: {path: y, price: {as_of: 2024-13-45}}\n")
+    assert [entries()[name].price.as_of for name in "ab"] == ["2026-03-01", "2024-13-45"]
 
 
 def test_a_missing_catalogue_is_named(users_file: Path) -> None:
