@@ -10,7 +10,6 @@ from pathlib import Path
 
 _TABLE = "models/auto/modeling_auto.py"
 _START = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = OrderedDict("
-_READS_MORE_THAN_TEXT = "ForConditionalGeneration"
 
 
 @lru_cache(maxsize=1)
@@ -27,8 +26,3 @@ def causal_classes() -> Mapping[str, str]:
         except (OSError, ValueError, SyntaxError, TypeError):
             continue
     return {}
-
-
-def reads_more_than_text(causal_class: str) -> bool:
-    """Whether a class takes images or sound besides text: such models are asked here, but not trained."""
-    return causal_class.endswith(_READS_MORE_THAN_TEXT)

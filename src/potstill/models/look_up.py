@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
 from potstill.models import catalogue
-from potstill.models.architecture import causal_classes
 from potstill.models.chat import NO_TEMPLATE
 from potstill.models.folder import brings_chat_template, check_folder, count_parameters, read_config
 from potstill.models.gguf_header import read_gguf_header
@@ -41,7 +40,6 @@ class LocalModel:
     parameters: float | None = None
     context: int | None = None
     layers: int | None = None
-    causal_class: str | None = None
     has_template: bool | None = None
     tokenizer: Tokenizer | None = None
     problems: tuple[str, ...] = ()
@@ -127,7 +125,6 @@ def _from_folder(weights: WeightsSpec, folder: Path) -> LocalModel:
         parameters=float(count_parameters(folder)),
         context=_whole_number(folder, inner, _CONTEXT),
         layers=_whole_number(folder, inner, _LAYERS),
-        causal_class=causal_classes().get(str(config.get("model_type"))),
         has_template=brings_chat_template(folder),
         tokenizer=read_fast_tokenizer(folder),
     )

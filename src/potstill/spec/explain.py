@@ -90,7 +90,7 @@ def _key(location: tuple[int | str, ...]) -> Names:
     for part in location:
         if section is not None or isinstance(part, int) or get_origin(annotation) is dict:
             names.append(str(part))
-        if section is not None:
+        if section is not None and isinstance(part, str):
             field = section.model_fields.get(str(part))
             annotation = field.annotation if field is not None else None
             section = _section_in(annotation)
@@ -132,7 +132,7 @@ def _hint(names: Names) -> str:
 
 def _section_of(names: Names) -> type[BaseModel] | None:
     section: type[BaseModel] | None = RunSpec
-    for name in names:
+    for name in (name for name in names if not name.isdigit()):
         field = section.model_fields.get(name) if section is not None else None
         section = _section_in(field.annotation) if field is not None else None
     return section

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from potstill.errors import ModelError
-from potstill.models.architecture import reads_more_than_text
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel, device_problem, look_up, same_tokens
@@ -61,8 +60,6 @@ def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
     carve = spec.student.carve
     if spec.student.model is None and (problem := device_problem(spec.student.device)) is not None:
         yield f"student: {problem}"
-    if origin.causal_class is not None and reads_more_than_text(origin.causal_class):
-        yield f"student: {origin.name} is a {origin.causal_class}, which takes more than text; choose a student that takes text alone"
     if carve is None:
         return
     if origin.layers is not None and carve.layers > origin.layers:

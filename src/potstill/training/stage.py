@@ -140,9 +140,7 @@ def _student(run: Run, task: Task, accepted: Sequence[Example], teacher: Weights
     if (folder / "student.json").exists():
         return read_student(folder)
     spec = run.spec
-    origin_spec = student_origin(spec)
-    if origin_spec is None:
-        raise ModelError(f"the student {NO_ORIGIN}")
+    origin_spec = _origin(run)
     origin = teacher if teacher is not None and origin_spec == weights_of(spec.teacher) else load_weights(origin_spec)
 
     def token_use(tokenizer: Any) -> Iterator[list[int]]:
@@ -155,6 +153,13 @@ def _student(run: Run, task: Task, accepted: Sequence[Example], teacher: Weights
     share = student.parameters / student.origin_parameters
     run.events.info(f"the student has {student.parameters:,} weights, {share:.0%} of {student.origin_parameters:,}")
     return student
+
+
+def _origin(run: Run) -> WeightsSpec:
+    origin = student_origin(run.spec)
+    if origin is None:
+        raise ModelError(f"the student {NO_ORIGIN}")
+    return origin
 
 
 def _prompts(task: Task, rows: Iterable[Example]) -> Iterator[tuple[Message, ...]]:
