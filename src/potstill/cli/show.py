@@ -133,6 +133,8 @@ class RichView:
         if isinstance(event, StageStarted | StageFinished | RunFinished | RunFailed) and self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
+            # Else what is printed next stands above the bar as it last was.
+            self._progress.refresh()
         text = _line(event)
         if text is not None:
             self._progress.console.print(text, style=_style(event), highlight=False, markup=False)
