@@ -241,7 +241,7 @@ def _with_answer(row: Example, task: TaskOf) -> Example:
     messages = task.render(question)
     if row.trained_turns or messages is None or not question.reference:
         return row
-    answers = [place for place, message in enumerate(messages) if message.role == "assistant" and place > 0]
+    answers = [place for place, (before, _) in enumerate(itertools.pairwise(messages), start=1) if before.role == "user"]
     learnt = (*answers, len(messages)) if task.type == "conversation" else (len(messages),)
     return replace(row, messages=(*messages, Message("assistant", question.reference[0])), trained_turns=learnt)
 

@@ -1,6 +1,6 @@
-"""The head of a GGUF file, read without torch: its settings, how many weights it holds, and whether the file is whole.
+"""The header of a GGUF file, read without torch: is the file whole, what is in it, how many weights.
 
-Source of the layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -14,96 +14,122 @@ from typing import Any
 
 from potstill.errors import ModelError
 
-Value = int | float | bool | str
-
-# Number in the file -> format of `struct`. 8 is text, 9 an array.
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_TEXT, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
+# The kinds of metadata values that have a fixed size, as `struct` names them.
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_TEXT, _ARRAY = 8, 9
 _ALIGNMENT = 32
-
-_PLAIN = {0: (1, 4), 1: (1, 2), 30: (1, 2)}
-_QUANTISED = {2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34)}
-_QUANTISED_K = {10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210)}
-BLOCKS = _PLAIN | _QUANTISED | _QUANTISED_K
-"""Weights and bytes of a block, by the number of a tensor's format: F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K."""
+_MOST_DIMENSIONS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """`settings` are the file's own, an array's value its length; `parameters` counts the weights of all tensors."""
+    """What a GGUF file says of its model; None where it does not."""
 
-    settings: dict[str, Value]
     parameters: int
-
-    @property
-    def architecture(self) -> str:
-        """What many settings are named after, as `llama.block_count`."""
-        return str(self.settings.get("general.architecture"))
+    context: int | None
+    layers: int | None
+    has_template: bool
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
-    """The head of a GGUF file. Raises ModelError where it is no such file, or cut off."""
+    """The header of the GGUF file at `path`. Raises ModelError where it is none, or where a part of the file is missing."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read(path, data)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (struct.error, ValueError, KeyError, ZeroDivisionError, OverflowError):
+    except struct.error:
+        size = path.stat().st_size
+        raise ModelError(f"{path}: is cut off: its header goes on after its {size:,} bytes; copy or download it again") from None
+    except ModuleNotFoundError:
+        raise ModelError(f"{path}: GGUF files need an extra: pip install 'potstill[train]'") from None
+    except (ValueError, LookupError, TypeError, ArithmeticError):
         raise ModelError(f"{path}: is not a GGUF file, or damaged; copy or download it again") from None
 
 
 def _read(path: Path, data: mmap.mmap) -> GgufHeader:
-    cursor = _Cursor(data)
-    magic, version, tensors, pairs = cursor.take("<4sIQQ")
-    if magic != b"GGUF" or version not in _VERSIONS:
-        raise ValueError("no GGUF of a version that is known")
-    settings = {cursor.text(): cursor.value() for _ in range(pairs)}
-    parameters = end = 0
+    if data[:4] != b"GGUF":
+        raise ValueError
+    cursor = _Cursor(data, 4)
+    [version] = cursor.numbers("I")
+    if version not in _VERSIONS:
+        raise ModelError(f"{path}: is GGUF version {version}; versions 2 and 3 can be read: convert it anew with llama.cpp")
+    tensors, entries = cursor.numbers("QQ")
+    found = {cursor.text(): cursor.value() for _ in range(entries)}
+    shapes, end = [], 0
     for _ in range(tensors):
-        cursor.text()
-        [dimensions] = cursor.take("<I")
-        *sizes, kind, offset = cursor.take(f"<{dimensions}QIQ")
-        weights_a_block, bytes_a_block = BLOCKS.get(kind, (1, 0))
-        parameters += math.prod(sizes)
-        end = max(end, offset + math.prod(sizes) // weights_a_block * bytes_a_block)
-    alignment = int(settings.get("general.alignment", _ALIGNMENT))
-    needed = math.ceil(cursor.place / alignment) * alignment + end
-    if tensors and len(data) < needed:
+        shape, ends = cursor.tensor()
+        shapes.append(shape)
+        end = max(end, ends)
+    alignment = found.get("general.alignment", _ALIGNMENT)
+    needed = math.ceil(cursor.place / alignment) * alignment + end if tensors else cursor.place
+    if len(data) < needed:
         raise ModelError(f"{path}: is cut off: {len(data):,} bytes of {needed:,} are there; copy or download it again")
-    return GgufHeader(settings, parameters)
+    kind = found.get("general.architecture")
+    return GgufHeader(
+        parameters=sum(map(math.prod, shapes)),
+        context=found.get(f"{kind}.context_length"),
+        layers=found.get(f"{kind}.block_count"),
+        has_template=bool(found.get("tokenizer.chat_template")),
+    )
 
 
 class _Cursor:
-    def __init__(self, data: mmap.mmap) -> None:
-        self.place = 0
-        self._data = data
+    """Reads one thing after the other; struct.error where the file ends before it."""
 
-    def take(self, layout: str) -> tuple[Any, ...]:
-        values = struct.unpack_from(layout, self._data, self.place)
+    def __init__(self, data: mmap.mmap, place: int) -> None:
+        self._data = data
+        self.place = place
+
+    def numbers(self, kinds: str) -> tuple[Any, ...]:
+        layout = f"<{kinds}"
+        found = struct.unpack_from(layout, self._data, self.place)
         self.place += struct.calcsize(layout)
-        return values
+        return found
 
     def text(self) -> str:
-        [length] = self.take("<Q")
-        [raw] = self.take(f"<{length}s")
-        return str(raw, "utf-8", "replace")
+        start = self._skip_text()
+        return self._data[start : self.place].decode("utf-8")
 
-    def value(self) -> Value:
-        [kind] = self.take("<I")
+    def value(self) -> Any:
+        """A metadata value; None for an array, which is passed over."""
+        [kind] = self.numbers("I")
         if kind == _TEXT:
             return self.text()
-        if kind != _ARRAY:
-            found: Value = self.take(f"<{_SCALARS[kind]}")[0]
-            return found
-        inner, count = self.take("<IQ")
-        self._skip(inner, count)
-        return int(count)
+        if kind == _ARRAY:
+            return self._skip_array()
+        [number] = self.numbers(_NUMBERS[kind])
+        return number
 
-    def _skip(self, kind: int, count: int) -> None:
+    def tensor(self) -> tuple[tuple[int, ...], int]:
+        """A tensor's shape, and where it ends after the header."""
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        self._skip_text()
+        [dimensions] = self.numbers("I")
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError
+        shape = self.numbers("Q" * dimensions)
+        kind, offset = self.numbers("IQ")
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+        return shape, offset + math.prod(shape) // block * size
+
+    def _skip_text(self) -> int:
+        [length] = self.numbers("Q")
+        start = self.place
+        self._skip(length)
+        return start
+
+    def _skip_array(self) -> None:
+        kind, count = self.numbers("IQ")
         if kind != _TEXT:
-            self.place += count * struct.calcsize(f"<{_SCALARS[kind]}")
+            self._skip(count * struct.calcsize(_NUMBERS[kind]))
             return
         for _ in range(count):
-            [length] = struct.unpack_from("<Q", self._data, self.place)
-            self.place += 8 + length
+            self._skip_text()
+
+    def _skip(self, size: int) -> None:
+        self.place += size
+        if self.place > len(self._data):
+            raise struct.error

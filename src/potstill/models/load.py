@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from potstill.errors import ModelError
 from potstill.models import catalogue
 from potstill.models.base import Model
 from potstill.models.echo import EchoModel
 from potstill.models.locate import ECHO, is_local
+from potstill.models.pricing import price_of
 from potstill.spec.sections import GenerationSpec, TeacherSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -57,8 +60,17 @@ def load_model(
     if name_or_path_or_url.startswith(("http://", "https://")):
         if model is None:
             raise ModelError(f'{name_or_path_or_url}: which model there? load_model("{name_or_path_or_url}", model="its name")')
-        return load_teacher(TeacherSpec(model=model, base_url=name_or_path_or_url, api_key_env=api_key_env), generation)
-    return load_teacher(TeacherSpec(model=name_or_path_or_url, api_key_env=api_key_env, device=device), generation)
+        return load_teacher(_teacher(model=model, base_url=name_or_path_or_url, api_key_env=api_key_env), generation)
+    return load_teacher(_teacher(model=name_or_path_or_url, api_key_env=api_key_env, device=device), generation)
+
+
+def _teacher(**settings: str | None) -> TeacherSpec:
+    try:
+        return TeacherSpec.model_validate({name: value for name, value in settings.items() if value is not None})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = f"`{problem['loc'][0]}`: " if problem["loc"] else ""
+        raise ModelError(f"{key}{problem['msg'].removeprefix('Value error, ')}") from None
 
 
 def weights_of(spec: TeacherSpec) -> WeightsSpec:
@@ -67,15 +79,18 @@ def weights_of(spec: TeacherSpec) -> WeightsSpec:
 
 
 def endpoint_of(spec: TeacherSpec) -> TeacherSpec:
-    """The section with address, model name, key and price of the catalogue's entry, where it gives none itself."""
+    """The section with address, model name, key and price of the catalogue's entry, where it gives none itself.
+
+    A price that the catalogue does not know either is that of `pricing.price_of`.
+    """
     entry = catalogue.find(spec.model) if spec.base_url is None else None
-    if entry is None:
-        return spec
-    return spec.model_copy(
-        update={
-            "base_url": entry.base_url,
-            "model": entry.api_model,
-            "api_key_env": spec.api_key_env or (None if spec.api_key_file else entry.api_key_env),
-            "price": spec.price or entry.price_spec(),
-        }
-    )
+    if entry is not None:
+        spec = spec.model_copy(
+            update={
+                "base_url": entry.base_url,
+                "model": entry.api_model,
+                "api_key_env": spec.api_key_env or (None if spec.api_key_file else entry.api_key_env),
+                "price": spec.price or entry.price_spec(),
+            }
+        )
+    return spec.model_copy(update={"price": spec.price or price_of(spec.base_url, spec.model)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.errors import ModelError
 from potstill.models import catalogue
 from potstill.models.chat import NO_TEMPLATE
-from potstill.models.folder import brings_chat_template, check_folder, count_parameters, read_config
+from potstill.models.folder import check_folder, count_parameters, has_chat_template, read_config
 from potstill.models.gguf_header import read_gguf_header
 from potstill.models.locate import locate, locate_here
 from potstill.models.reading import check_architecture, find_device
@@ -117,29 +117,23 @@ def _from_folder(weights: WeightsSpec, folder: Path) -> LocalModel:
     check_folder(folder)
     check_architecture(folder, weights.trust_remote_code)
     config = read_config(folder)
-    inner = config.get("text_config")
-    inner = inner if isinstance(inner, dict) else config
+    inner = config.get("text_config") or config
     return LocalModel(
         name=str(weights.model),
         place=folder,
         parameters=float(count_parameters(folder)),
-        context=_whole_number(folder, inner, _CONTEXT),
-        layers=_whole_number(folder, inner, _LAYERS),
-        has_template=brings_chat_template(folder),
+        context=_first(inner, _CONTEXT),
+        layers=_first(inner, _LAYERS),
+        has_template=has_chat_template(folder),
         tokenizer=read_fast_tokenizer(folder),
     )
 
 
 def _from_gguf(name: str, path: Path) -> LocalModel:
+    if missing_packages() is not None:
+        return LocalModel(name, path)
     header = read_gguf_header(path)
-    return LocalModel(
-        name=name,
-        place=path,
-        parameters=float(header.parameters),
-        context=_whole_number(path, header.settings, (f"{header.architecture}.context_length",)),
-        layers=_whole_number(path, header.settings, (f"{header.architecture}.block_count",)),
-        has_template=bool(header.settings.get("tokenizer.chat_template")),
-    )
+    return LocalModel(name, path, float(header.parameters), header.context, header.layers, header.has_template)
 
 
 def read_fast_tokenizer(folder: Path) -> Tokenizer | None:
@@ -155,15 +149,9 @@ def read_fast_tokenizer(folder: Path) -> Tokenizer | None:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); copy or download it again") from None
-    except Exception as error:  # noqa: BLE001 (the package raises nothing narrower)
-        raise ModelError(f"{path}: is not a tokenizer ({str(error).splitlines()[0]}); copy or download it again") from None
+    except Exception as error:  # noqa: BLE001 (the package raises no other kind)
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}; copy or download it again") from None
 
 
-def _whole_number(path: Path, config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int):
-            return value
-        if value is not None:
-            raise ModelError(f"{path}: `{name}` of its configuration is {value!r}, not a whole number; copy or download it again")
-    return None
+def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((value for name in names if isinstance(value := config.get(name), int)), None)

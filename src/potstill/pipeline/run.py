@@ -121,18 +121,24 @@ def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
 def _bring_up(run: Run, name: StageName) -> None:
     stage, record = _load(name), run.stage(name)
     inputs = stage.inputs(run)
+    record.reclaim(inputs, stage.DISCARD)
     if record.stands(inputs):
         run.events.emit(StageSkipped(name))
         return
     started = time.monotonic()
-    resumed = record.begin(inputs, discard=stage.DISCARD)
-    run.events.emit(StageStarted(name, resumed))
-    summary = stage.work(run, resumed)
-    outputs = stage.outputs(run)
-    missing = [path for path in outputs if not path.exists()]
-    if missing:
-        raise StoreError(f"{missing[0]}: was removed while stage `{name}` ran; run the same command again")
-    record.finish(inputs, outputs)
+    try:
+        resumed = record.begin(inputs, discard=stage.DISCARD)
+        run.events.emit(StageStarted(name, resumed))
+        summary = stage.work(run, resumed)
+        outputs = stage.outputs(run)
+        missing = [path for path in outputs if not path.exists()]
+        if missing:
+            raise StoreError(f"{missing[0]}: was removed while stage `{name}` ran; run the same command again")
+        record.finish(inputs, outputs)
+    except BaseException:
+        # A mistake that shows at once must not cost what an earlier spec has made.
+        record.put_back(stage.DISCARD)
+        raise
     run.events.emit(StageFinished(name, time.monotonic() - started, summary))
 
 

@@ -82,7 +82,9 @@ def _read_sections(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any]
         if first is not here:
             raise SpecError(f"{path}:{line}: `{key}` stands twice (first on line {first.rpartition(':')[2]}); remove one")
     for override in overrides:
-        places.replace(_apply(raw, override), f"--set {override}")
+        key = _apply(raw, override)
+        # The value is left out: it may be a key in a place where none belongs.
+        places.replace(key, f"--set {key}")
     return raw, places
 
 

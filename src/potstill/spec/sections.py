@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Auto = Literal["auto"]
 TaskType = Literal["nli", "conversation", "qa", "math", "summarization", "translation"]
+_CARRIES_MORE_THAN_AN_ADDRESS = re.compile(r"[?#]|^[^/]*//[^/]*@")
+_NAMES_A_SECRET = re.compile(r"authorization|api[-_]?key|subscription[-_]key|secret|password|cookie|[-_]token$|^token$", re.IGNORECASE)
+_IS_A_SECRET = re.compile(r"\s*(bearer|basic)\s|\s*sk-", re.IGNORECASE)
+_WHERE_A_KEY_BELONGS = "put a key into an environment variable, and that variable's name into `api_key_env`"
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -92,8 +97,9 @@ class DataSpec(Section):
     """Share of the training rows that is split off where `validation` is missing."""
     test_fraction: Fraction = 0.1
     """Share of the training rows that is split off where `test` is missing."""
-    test_duplicates: Literal["error", "drop", "allow"] = "error"
-    """Training or validation rows that stand in the test split too, exactly or nearly: stop, drop them there, or keep them."""
+    test_duplicates: Literal["auto", "error", "drop", "allow"] = "auto"
+    """Training or validation rows that stand in the test split too, exactly or nearly: stop (`error`), leave them out of training and
+    validation (`drop`), or keep them (`allow`). `auto`: `error` for a test file of its own, `drop` where the test rows were split off."""
     near_duplicate: float = Field(default=0.8, gt=0.0, le=1.0)
     """Prompts whose three-word shingles are at least this similar (Jaccard) are near duplicates (Lee et al. 2021, arXiv 2107.06499)."""
 
@@ -127,6 +133,9 @@ class WeightsSpec(Section):
 class TeacherSpec(WeightsSpec):
     """The model that answers: an OpenAI-compatible endpoint, or a local model."""
 
+    # What is refused here may be a secret in the wrong place.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     model: str = Field(min_length=1)
     """Catalogue name, hub id, folder, GGUF file, or the name that the endpoint knows. `echo` is a fake for dry runs."""
     base_url: str | None = None
@@ -147,6 +156,30 @@ class TeacherSpec(WeightsSpec):
     """Sampling temperature; 0 is greedy, the usual choice for labels."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Nucleus sampling."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_without_secrets(cls, address: str | None) -> str | None:
+        if address is not None and _CARRIES_MORE_THAN_AN_ADDRESS.search(address):
+            raise ValueError(f"an address holds no user, password, `?query` or `#fragment`; {_WHERE_A_KEY_BELONGS}")
+        return address
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _name_of_a_variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"what stands there is no name of an environment variable (letters, digits, `_`); {_WHERE_A_KEY_BELONGS}")
+        return name
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_without_secrets(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not (re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) and value.isprintable()):
+                raise ValueError("a header is a name of letters, digits and `-`, and one line of text")
+            if _NAMES_A_SECRET.search(name) or _IS_A_SECRET.match(value):
+                raise ValueError(f"the header `{name}` holds a secret, and the spec is written into the run folder; {_WHERE_A_KEY_BELONGS}")
+        return headers
 
     @model_validator(mode="after")
     def _one_key(self) -> TeacherSpec:
@@ -258,6 +291,8 @@ class EvaluationSpec(Section):
 
 class RunSpec(Section):
     """One run: a teacher, a task, data, a student. Paths are relative to the spec's own folder."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # as in TeacherSpec
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names the run's folder: letters, digits, `.`, `_`, `-`."""

@@ -64,10 +64,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("tokenizer.json", "{}", "tokenizer.json: is not a tokenizer"),
-        ("tokenizer.json", "{", "tokenizer.json: is not a tokenizer"),
+        ("tokenizer.json", "{}", "its tokenizer cannot be loaded: Model missing"),
+        ("tokenizer.json", "{", "its tokenizer cannot be loaded: EOF"),
         ("config.json", '{"model_type": "banana"}', "architecture 'banana' is not one"),
-        ("config.json", '{"model_type": "llama", "num_hidden_layers": "four"}', "`num_hidden_layers` of its configuration is 'four'"),
+        ("config.json", '{"model_type": "llama", "num_hidden_layers": "four"}', '`num_hidden_layers` is "four", must be a whole number'),
         ("model.safetensors", "x" * 100, "model.safetensors: is not a safetensors file"),
     ],
 )

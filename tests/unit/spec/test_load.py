@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from potstill.errors import SpecError, UsageError
-from potstill.spec import RunSpec, dump_spec, load_data_sections, load_spec, spec_schema
+from potstill.spec import RunSpec, TeacherSpec, dump_spec, load_data_sections, load_spec, spec_schema
 
 SMALLEST = """\
 name: intents
@@ -88,7 +88,7 @@ def test_a_value_that_means_nothing_is_refused_in_one_line(tmp_path: Path, key: 
     with pytest.raises(SpecError) as caught:
         load_spec(write(tmp_path, SMALLEST), [f"{key}={value}"])
     [line] = str(caught.value).splitlines()
-    assert line.startswith(f"--set {key}={value}: `{key}")
+    assert line.startswith(f"--set {key}: `{key}")
 
 
 @pytest.mark.parametrize("key", ["training.batch_size=8", "training.batch_size=auto", "training.learning_rate=1e-4", "seed=4294967295"])
@@ -125,10 +125,10 @@ def test_a_fault_of_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> Non
     with pytest.raises(SpecError) as caught:
         load_spec(path, ["training.epochs=-1", "evaluation={confidence: 7}", "student.model=", "1=2"])
     assert [line.partition(": `")[0] for line in str(caught.value).splitlines()] == [
-        f"{path}:5 with --set student.model=",
-        "--set training.epochs=-1",
-        "--set evaluation={confidence: 7}",
-        "--set 1=2",
+        f"{path}:5 with --set student.model",
+        "--set training.epochs",
+        "--set evaluation",
+        "--set 1",
     ]
 
 
@@ -223,3 +223,49 @@ def test_every_field_is_read_somewhere() -> None:
     sections = [RunSpec, *(field.annotation for field in RunSpec.model_fields.values())]
     fields = {name for section in sections for name in getattr(section, "model_fields", {})}
     assert {name for name in fields if f".{name}" not in text} == set(), "a knob that turns nothing"
+
+
+def of_an_endpoint(setting: str) -> str:
+    return SMALLEST.replace("{model: echo}", f"{{model: gpt, base_url: 'http://localhost/v1', {setting}}}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("api_key_env: sk-hunter2", "api_key_env", "no name of an environment variable"),
+        ("api_key_env: 'hunter2 '", "api_key_env", "no name of an environment variable"),
+        ("api_key_env: ''", "api_key_env", "no name of an environment variable"),
+        ("headers: {Authorization: Bearer hunter2}", "headers", "`Authorization` holds a secret"),
+        ("headers: {api-key: hunter2}", "headers", "`api-key` holds a secret"),
+        ("headers: {X-Api-Key: hunter2}", "headers", "`X-Api-Key` holds a secret"),
+        ("headers: {X-Mine: Bearer hunter2}", "headers", "`X-Mine` holds a secret"),
+        ('headers: {X-Mine: "a\\nhunter2: b"}', "headers", "one line of text"),
+        ('headers: {"X Mine": hunter2}', "headers", "a header is a name of letters"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(tmp_path: Path, setting: str, key: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, of_an_endpoint(setting)))
+    assert f"`teacher.{key}`" in str(caught.value)
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:hunter2@host/v1", "https://hunter2@host/v1", "https://host/v1?key=hunter2", "https://host/v1#hunter2"]
+)
+def test_an_address_that_carries_a_secret_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    with pytest.raises(SpecError, match=r"`teacher.base_url`: an address holds no user.*`api_key_env`") as caught:
+        load_spec(write(tmp_path, SMALLEST), [f"teacher.base_url='{address}'"])
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["api_key_env: OPENAI_API_KEY", "headers: {X-Title: my tokens, HTTP-Referer: 'https://a/b?c@d'}"])
+def test_what_is_no_secret_is_taken(tmp_path: Path, setting: str) -> None:
+    load_spec(write(tmp_path, of_an_endpoint(setting)))
+
+
+def test_pydantics_own_message_does_not_repeat_a_key_either() -> None:
+    with pytest.raises(ValueError, match="environment variable") as caught:
+        TeacherSpec(model="gpt", api_key_env="sk-hunter2")
+    assert "hunter2" not in str(caught.value)
