@@ -30,6 +30,7 @@ from potstill.generation.plan import Interview, Round, Transcript
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
 from potstill.models.ask import ask_async
 from potstill.models.base import Model
+from potstill.models.folder import identity
 from potstill.models.load import load_local, load_model
 from potstill.pipeline import run_pipeline
 from potstill.records import Example, Message, Sampling
@@ -118,15 +119,16 @@ def fine_tune_student(
     """
     from potstill.training.fine_tune import FineTuning, fine_tune
     from potstill.training.objectives import OBJECTIVES, Ingredients
+    from potstill.training.summary import read_summary, write_summary
 
     given = _rows(train, task)
     scored = _scored(given, task)
     rows = [_with_answer(row, scored.task) for row in given]
     held_out = _rows(validation, task) if validation is not None else []
     settings = training or TrainingSpec()
-    name, identity = _name_and_identity(student)
+    name, weights = _name_and_identity(student)
     inputs = {
-        "student": identity,
+        "student": weights,
         "rows": [row.to_json() for row in (*rows, *held_out)],
         "task": [scored.task.type, scored.labels],
         "training": settings.model_dump(mode="json"),
@@ -134,13 +136,12 @@ def fine_tune_student(
     digest = fingerprint(inputs)
     place = Path(folder) if folder is not None else Path("potstill-students") / f"{name}-{digest[:12]}"
     _claim(place, digest)
-    if not (place / "summary.json").exists():
+    if read_summary(place) is None:
         start = _start_of(student, place)
         job = FineTuning(
             start, rows, place, OBJECTIVES["sft"](Ingredients()), validation=_validation(scored, held_out, settings), training=settings
         )
-        summary = outside_any_loop(lambda: fine_tune(job))
-        write_json(place / "summary.json", summary.to_json())
+        write_summary(place, outside_any_loop(lambda: fine_tune(job)).to_json())
     return load_local(WeightsSpec(model=str((place / "best").absolute())))
 
 
@@ -164,9 +165,10 @@ def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str 
 
 
 def measure_inference_time(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
-    """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_s`, `n`.
+    """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_answer`, `tokens_per_s`, `n`.
 
-    The first row is asked once more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
+    Of a local model also `first_token_s`; its `tokens_per_s` is the rate of the tokens after the first. The first row is asked once
+    more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
     """
     rows = _rows(data, task)
     kind = _scored(rows, task).task
@@ -258,12 +260,12 @@ def _validation(scored: Scored, rows: Sequence[Example], training: TrainingSpec)
 
 
 def _name_and_identity(student: Model | str | Path) -> tuple[str, str]:
-    """What the student's folder is called after, and what its weights are."""
+    """What the student's folder is called after, and what its weights are: other weights in the same place are another student."""
     if isinstance(student, str | Path):
-        name, identity = str(student), str(Path(student).absolute()) if Path(student).exists() else str(student)
+        name, weights = str(student), identity(Path(student)) if Path(student).exists() else str(student)
     else:
-        name, identity = student.name, student.identity
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name) or "student", identity
+        name, weights = student.name, student.identity
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name) or "student", weights
 
 
 def _start_of(student: Model | str | Path, folder: Path) -> WeightsSpec:
@@ -273,12 +275,12 @@ def _start_of(student: Model | str | Path, folder: Path) -> WeightsSpec:
     module, tokenizer = getattr(student, "module", None), getattr(student, "tokenizer", None)
     if module is None or tokenizer is None:
         raise CapabilityError(f"{student.name}: only local models can be trained; an endpoint or the echo has no weights here")
+    from potstill.training.folders import replace_folder
+
     start = folder / "start"
-    if not start.is_dir():
-        part = folder / ".start.part"
+    with replace_folder(start) as part:
         module.save_pretrained(part)
         tokenizer.save_pretrained(part)
-        part.rename(start)
     return WeightsSpec(model=str(start.absolute()))
 
 

@@ -113,6 +113,8 @@ class Completion:
     latency_s: float = 0.0
     model: str = ""
     error: str | None = None
+    first_token_s: float | None = field(default=None, compare=False)
+    """Seconds from asking to the first token; None where the whole answer came at once, or where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

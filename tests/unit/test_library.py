@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import potstill
 from potstill.errors import CapabilityError, DataError, SpecError, StoreError
 from potstill.library import _with_answer
 from potstill.models.echo import EchoModel
+from potstill.models.folder import identity
 from potstill.models.testing import OpenAIStub
 from potstill.records import Example, Message, Request
 from potstill.spec import GatesSpec, TaskSpec, TrainingSpec
 from potstill.tasks import build_task
+from tiny import tiny_llama
 
 WORDS = ["amber", "bronze", "coral", "denim", "ebony", "fawn", "ginger", "hazel", "ivory", "jade", "khaki", "lilac"]
 QUICK = TrainingSpec(epochs=1, batch_size=4, learning_rate=1e-3, evaluations=1)
@@ -174,6 +177,25 @@ def test_the_same_training_is_not_done_twice_and_another_is_not_mixed_with_it(tm
     assert weights.stat().st_mtime_ns == written
     with pytest.raises(StoreError, match="another student, other rows or settings"):
         potstill.fine_tune_student(tiny_teacher, ROWS[1:], training=QUICK, folder=folder)
+
+
+def test_a_damaged_student_is_trained_anew_and_the_same(tmp_path: Path, tiny_teacher: Path) -> None:
+    folder = tmp_path / "student"
+    for start in (tiny_teacher, potstill.load_model(str(tiny_teacher))):
+        shutil.rmtree(folder, ignore_errors=True)
+        potstill.fine_tune_student(start, ROWS, training=QUICK, folder=folder)
+        expected = identity(folder / "best")
+        (folder / "best" / "model.safetensors").write_bytes(b"torn")
+        potstill.fine_tune_student(start, ROWS, training=QUICK, folder=folder)
+        assert identity(folder / "best") == expected
+
+
+def test_other_weights_in_the_same_place_are_another_student(tmp_path: Path) -> None:
+    tiny_llama(tmp_path / "origin", layers=2, seed=1)
+    potstill.fine_tune_student(tmp_path / "origin", ROWS, training=QUICK, folder=tmp_path / "student")
+    tiny_llama(tmp_path / "origin", layers=2, seed=2)
+    with pytest.raises(StoreError, match="another student, other rows or settings"):
+        potstill.fine_tune_student(tmp_path / "origin", ROWS, training=QUICK, folder=tmp_path / "student")
 
 
 def test_a_model_without_weights_cannot_be_a_student(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from potstill.generation.plan import Interview, Round, lacks_references, teacher
 from potstill.models.ask import KEY_VERSION, ask_async
 from potstill.models.base import Model
 from potstill.models.load import load_teacher
-from potstill.models.locate import weights_stamp
+from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
@@ -40,6 +40,7 @@ def inputs(run: Run) -> dict[str, object]:
         "task": spec.task.model_dump(mode="json"),
         "teacher": spec.teacher.model_dump(mode="json", exclude=_HOW_TO_REACH),
         "weights": weights_stamp(spec.teacher.model),
+        "template": template_stamp(spec.teacher),
         "batch_size": spec.generation.batch_size,
         "gates": spec.gates.model_dump(mode="json"),
         "seed": spec.seed,

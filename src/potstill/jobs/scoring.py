@@ -38,7 +38,8 @@ TIMINGS = {
     "inference_time_mean": "mean_s",
     "tokens_per_second": "tokens_per_s",
 }
-"""Names of what is timed: seconds an answer (the median; the 95th percentile; the mean), answers asked one by one."""
+"""Names of what is timed, answers asked one by one: seconds an answer (the median; the 95th percentile; the mean), and the rate of
+writing (of a local model, after the first token)."""
 TIMED_ROWS = 12
 _QUICK = Bootstrap(resamples=100)  # figures alone are asked for here; intervals are the report's
 

@@ -12,6 +12,7 @@ from potstill.models.catalogue import Entry
 from potstill.models.embedded import embedded_folder, fetch_embedded
 from potstill.models.hub import fetch_from_hub, in_hub_cache
 from potstill.spec.sections import TeacherSpec, WeightsSpec
+from potstill.store.atomic import hash_file
 
 ECHO = "echo"
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -91,6 +92,15 @@ def weights_stamp(model: str | None) -> object:
         return None
     files = sorted(path.glob("*")) if path.is_dir() else [path]
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+
+
+def template_stamp(spec: WeightsSpec) -> str | None:
+    """The hash of the chat template's file: one that was edited in its place writes other prompts.
+
+    None where none is named, or none is there, which whoever needs it will say.
+    """
+    template = spec.chat_template
+    return hash_file(template) if template is not None and template.is_file() else None
 
 
 def _unknown(name: str) -> str:

@@ -194,7 +194,8 @@ class CarveSpec(Section):
     layers: int = Field(ge=1)
     """How many layers stay: evenly spaced, the first and the last among them."""
     vocabulary: Literal["full", "data"] = "full"
-    """`data` keeps the tokens that the rows and the teacher's answers use, and single bytes, so any text still round-trips."""
+    """`data` keeps the tokens that the rows and the teacher's answers use, and single bytes: any text that the full tokenizer gives back
+    unchanged still comes back unchanged."""
 
 
 class StudentSpec(WeightsSpec):
@@ -264,12 +265,13 @@ class TrainingSpec(Section):
     """Gradients are clipped to this norm."""
     max_length: int = Field(default=1024, ge=8)
     """Longest row in tokens, prompt and answer; longer rows are left out and counted."""
-    evaluations: int = Field(default=3, ge=1)
-    """How often in the run the validation metric is taken; the best checkpoint wins."""
+    evaluations: int = Field(default=4, ge=1)
+    """How often in the run the validation metric is taken; the best checkpoint wins, of equal ones the last."""
     validation_rows: int = Field(default=64, ge=1)
     """At most so many validation rows choose the checkpoint."""
-    patience: int = Field(default=3, ge=1)
-    """Stop after so many evaluations without a better metric."""
+    patience: int = Field(default=2, ge=1)
+    """Stop after so many evaluations in a row without a better metric. With 2 of 4, only a student that is past its best after the
+    first quarter is stopped: while the rate still falls, a metric that stands still often rises again."""
     save_minutes: float = Field(default=2.0, gt=0.0)
     """A checkpoint for resuming is written at least so often."""
 

@@ -1,8 +1,8 @@
 """Trimming a tokenizer to the tokens that some data needs, so that a student's embedding is as small as its task.
 
 Byte-pair encoders are trimmed (all students of the catalogue have one). The law: on the data itself the trimmed tokenizer gives
-the same tokens as the full one, under the map of ids; on any other text it may give shorter ones, down to single bytes, and
-decodes to the same text.
+the same tokens as the full one, under the map of ids; any other text it may spell in shorter ones, down to single bytes, and
+gives back as the full one does: unchanged, but for what that loses too (SmolLM2's knows no token for some control bytes).
 """
 
 from __future__ import annotations
