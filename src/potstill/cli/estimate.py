@@ -139,9 +139,11 @@ class Teaching:
         return self.generating + self.evaluated + self.timed
 
 
-def teacher_bill(spec: RunSpec, sizes: dict[str, SplitSize], *, validation_asked: bool) -> Teaching:
-    """The teacher's share of a run."""
-    generating = bill_of(sizes["train"]) + (bill_of(sizes["validation"]) if validation_asked else Bill())
+def teacher_bill(spec: RunSpec, sizes: dict[str, SplitSize]) -> Teaching:
+    """The teacher's share of a run; validation rows are its, too, where some lack references."""
+    generating = bill_of(sizes["train"])
+    if not sizes["validation"].counted:
+        generating += bill_of(sizes["validation"])
     if "teacher" not in spec.evaluation.systems:
         return Teaching(generating, Bill(), Bill())
     return Teaching(generating, bill_of(sizes["test"]), latency_bill(spec, sizes["test"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -10,7 +9,6 @@ from potstill.cli.estimate import SplitSize, measure_split, teacher_bill
 from potstill.cli.forecast import Forecast
 from potstill.data.inspect import DataReport, inspect_data
 from potstill.errors import PotstillError, SpecError
-from potstill.generation.plan import lacks_references
 from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher
 from potstill.models.look_up import LocalModel
@@ -71,8 +69,8 @@ class Examination:
             tokenizer = readers[0] if readers else None
             sizes = {split: measure_split(self._data.splits[split], task, tokenizer) for split in _SPLITS}
             self._check_lengths(sizes, exactly=tokenizer is not None)
-            teaching = teacher_bill(self._spec, sizes, validation_asked=lacks_references(task, self._data.splits["validation"]))
-            self._found.facts += Forecast(self._spec, self._teacher, self._student, self._call_seconds).facts(sizes, teaching)
+            forecast = Forecast(self._spec, self._teacher, self._student, self._call_seconds)
+            self._found.facts += forecast.facts(sizes, teacher_bill(self._spec, sizes))
         return self._found
 
     def _look_at_models(self) -> None:
@@ -99,6 +97,8 @@ class Examination:
 
     def _probe(self) -> None:
         """Ask an endpoint, and the echo, one tiny question."""
+        import asyncio
+
         teacher = endpoint_of(self._spec.teacher)
         hasty = self._spec.teacher.model_copy(update={"max_attempts": 1, "timeout_s": min(self._spec.teacher.timeout_s, _PROBE_SECONDS)})
         where = f"{teacher.model} at {teacher.base_url}" if teacher.base_url else "the shipped echo"
