@@ -107,7 +107,10 @@ def test_losses_import_torch_alone() -> None:
                 assert {alias.name.split(".")[0] for alias in node.names} <= {"torch", "math"}, path
 
 
-@pytest.mark.parametrize("module", ["potstill", "potstill.cli.main", "potstill.spec", "potstill.store.run", "potstill.models.base"])
+@pytest.mark.parametrize(
+    "module",
+    ["potstill", "potstill.cli.main", "potstill.spec", "potstill.store.run", "potstill.models.base", "potstill.ml", "potstill.cli.examine"],
+)
 def test_light_modules_import_no_torch(module: str) -> None:
     code = f"import sys, {module}; heavy = {{'torch', 'transformers'}} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

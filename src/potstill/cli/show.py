@@ -6,9 +6,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from typing import TYPE_CHECKING
 
 from potstill.store.events import (
     Event,
@@ -22,6 +20,10 @@ from potstill.store.events import (
     StageSkipped,
     StageStarted,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 TITLES = {"data": "Data", "generate": "Generate", "train": "Train", "evaluate": "Evaluate", "report": "Report"}
 _PLAIN_SECONDS = 10.0
@@ -153,6 +155,8 @@ class RichView:
     """A bar for what is going on, lines for what is done."""
 
     def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
         self._console = console
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
         self._progress = Progress(*columns, console=console, transient=True)
@@ -176,9 +180,14 @@ class RichView:
         if isinstance(event, StageStarted | StageFinished | RunFinished | RunFailed) and self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
+            # Else what is printed next stands above the bar as it last was.
+            self._progress.refresh()
         text = _line(event)
         if text is not None:
             self._progress.console.print(text, style=_style(event), highlight=False, markup=False)
+        if isinstance(event, StageStarted):
+            # Models are loaded, files read: seconds in which nothing can be counted yet.
+            self._task, self._name = self._progress.add_task("getting ready", total=None, text=""), ""
 
     def _show(self, event: Progressed) -> None:
         if self._task is None or self._name != event.task:
@@ -199,4 +208,8 @@ def _style(event: Event) -> str:
 
 def open_view() -> PlainView | RichView:
     """The view that fits: bars where a person looks, lines where a pipe or a log does."""
-    return RichView(Console()) if sys.stdout.isatty() else PlainView()
+    if not sys.stdout.isatty():
+        return PlainView()
+    from rich.console import Console
+
+    return RichView(Console())

@@ -14,9 +14,8 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from potstill.errors import EndpointError
 from potstill.models import pricing
@@ -24,6 +23,9 @@ from potstill.models.base import Capabilities
 from potstill.models.openai_wire import Complaint, failure, looks_like_html, payload, read_answer, read_complaint
 from potstill.records import Completion, Request
 from potstill.spec.sections import TeacherSpec
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _ROUTE = "/chat/completions"
 _BUSY = {408, 409, 425, 429}
@@ -99,6 +101,8 @@ class OpenAIModel:
         return failure(tries + fault.reason, self.name)
 
     async def _attempt(self, body: dict[str, object], request: Request) -> Completion | _Fault:
+        import aiohttp  # here, so that a spec can be checked without it
+
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:
             async with self._open_session().post(self._address + _ROUTE, json=body, headers=headers, allow_redirects=False) as response:
@@ -148,6 +152,8 @@ class OpenAIModel:
         raise EndpointError(f"{self._address}: {words}{where}; this is not an address of chat completions: check `base_url`")
 
     def _open_session(self) -> aiohttp.ClientSession:
+        import aiohttp
+
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.closed or self._loop is not loop:
             self._loop = loop

@@ -102,6 +102,8 @@ def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
         inputs = _load(name).inputs(run)
         if record.stands(inputs):
             plans.append(Plan(name, "skip", "its inputs and outputs are unchanged"))
+        elif record.was_finished_on(inputs):
+            plans.append(Plan(name, "resume", "an output is missing or changed"))
         elif record.was_begun_on(inputs):
             plans.append(Plan(name, "resume", "it was cut off"))
         else:

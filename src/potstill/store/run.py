@@ -110,6 +110,10 @@ class StageRecord:
         """True where an attempt on these very inputs is on record."""
         return self._read().get("inputs") == fingerprint(inputs)
 
+    def was_finished_on(self, inputs: object) -> bool:
+        """True where the stage finished on these very inputs, whatever became of its outputs since."""
+        return self.was_begun_on(inputs) and self._read().get("state") == "finished"
+
     def begin(self, inputs: object, *, discard: Sequence[str] = ()) -> bool:
         """Mark the stage as begun; True where it goes on from an earlier, cut attempt on the same inputs.
 

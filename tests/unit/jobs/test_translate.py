@@ -59,7 +59,7 @@ def test_two_names_of_one_setting_are_refused() -> None:
 
 
 def test_a_value_that_cannot_be_is_explained_in_the_jobs_terms() -> None:
-    with pytest.raises(SpecError, match=r"^DistillationJob: `training.epochs`: input should be greater than 0"):
+    with pytest.raises(SpecError, match=r"^DistillationJob: `training.epochs`: must be greater than 0"):
         spec(job(hyperparameters={"num_epochs": -1}))
 
 
