@@ -10,13 +10,11 @@ import asyncio
 import email.utils
 import json
 import os
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from potstill.errors import EndpointError
 from potstill.models import pricing
@@ -35,6 +33,9 @@ from potstill.models.openai_wire import (
 from potstill.models.throttle import Limits, Throttle
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _ROUTE = "/chat/completions"
 _BUSY = {408, 409, 425, 429}
@@ -117,6 +118,10 @@ class OpenAIModel:
             await session.close()
 
     async def _attempt(self, request: Request, count: int) -> list[Completion]:
+        import ssl
+
+        import aiohttp  # here, so that a spec can be checked without it
+
         try:
             return await self._call(request, count)
         except TimeoutError:
@@ -197,6 +202,8 @@ class OpenAIModel:
         return [replace(failure(reason, self.name, fault=fault), raw=raw), *[failure(reason, self.name, fault=fault)] * (count - 1)]
 
     def _open_session(self) -> aiohttp.ClientSession:
+        import aiohttp
+
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.closed or self._loop is not loop:
             self._loop = loop

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_split
-from potstill.models.folder import check_folder, weight_files
+from potstill.errors import ModelError
+from potstill.models.folder import weight_files
 from potstill.models.load import weights_of
-from potstill.models.locate import is_local, locate, template_stamp, weights_stamp
+from potstill.models.locate import is_local, template_stamp, weights_stamp
 from potstill.records import Example, Message, Sampling
 from potstill.spec.sections import RunSpec, WeightsSpec
 from potstill.store.events import StageName
@@ -20,6 +21,7 @@ from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
+from potstill.training.foresee import NO_ORIGIN, foresee, student_origin
 from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
 from potstill.training.summary import read_summary, write_summary
 
@@ -56,10 +58,9 @@ def inputs(run: Run) -> dict[str, object]:
 
 def preflight(run: Run) -> None:
     """Raise what would stop this stage in any case, before the teacher is asked for money: a student that cannot be loaded or taught so."""
-    if run.spec.student.model is not None:
-        path = locate(run.spec.student)
-        if path.is_dir():
-            check_folder(path)
+    problems = foresee(run.spec, fetch=True).problems
+    if problems:
+        raise ModelError("\n".join(problems))
     _objective_name(run)
 
 
@@ -166,10 +167,10 @@ def _student(run: Run, teacher: Weights | None = None) -> Student:
 
 
 def _origin(run: Run) -> WeightsSpec:
-    student, teacher = run.spec.student, weights_of(run.spec.teacher)
-    if student.model is not None:
-        return student
-    return teacher.model_copy(update={"chat_template": student.chat_template or teacher.chat_template})
+    origin = student_origin(run.spec)
+    if origin is None:
+        raise ModelError(f"the student {NO_ORIGIN}")
+    return origin
 
 
 def _accepted(run: Run) -> Sequence[Example]:
