@@ -1,7 +1,7 @@
 """The usual teachers and students by name. It is data: `catalogue.yaml` here, and a user's own file beside it.
 
 The environment variable POTSTILL_CATALOGUE names the user's file, of the same shape: its entries are added, and take the place of
-shipped ones of the same name as a whole.
+shipped ones of the same name as a whole. It may name several, as PATH does: of two entries of one name the first is taken.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ class Entry(BaseModel):
 
 
 def entries() -> Mapping[str, Entry]:
-    """All entries by name, the user's included. Raises SpecError where the user's file is not acceptable."""
-    chosen = os.environ.get("POTSTILL_CATALOGUE")
-    if not chosen:
-        return _shipped()
-    return {**_shipped(), **_read_users(Path(os.path.expanduser(chosen)).absolute())}
+    """All entries by name, the user's included. Raises SpecError where a file of the user's is not acceptable."""
+    found = dict(_shipped())
+    for name in reversed(os.environ.get("POTSTILL_CATALOGUE", "").split(os.pathsep)):
+        found |= _read_users(Path(os.path.expanduser(name)).absolute()) if name else {}
+    return found
 
 
 def find(name: str) -> Entry | None:

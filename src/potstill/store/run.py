@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from potstill.errors import StoreError
 from potstill.spec import RunSpec, dump_spec
-from potstill.store.atomic import fingerprint, hash_file, read_json, store_error, write_json, write_text
+from potstill.store.atomic import damaged, fingerprint, hash_file, read_object, store_error, write_json, write_text
 from potstill.store.events import EventLog, Listener, StageName
 
 FOLDERS: dict[StageName, str] = {
@@ -43,7 +43,7 @@ class Run:
 
 
 class RunLock:
-    """Holds a run folder against a second process; let go when the process ends, however it ends."""
+    """Holds a run folder, made where it was missing, against a second process; let go when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,6 +52,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         path = self._folder / ".lock"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a+", encoding="utf-8")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -137,7 +138,7 @@ class StageRecord:
     def reclaim(self, inputs: object, discard: Sequence[str]) -> None:
         """Put back what was set aside, where a kill left it half moved, or where it was made from these very inputs."""
         with _moving(self.folder):
-            if self._is_aside() and self.exists() and read_json(self._before / "stage.json").get("inputs") == fingerprint(inputs):
+            if self._is_aside() and self.exists() and read_object(self._before / "stage.json").get("inputs") == fingerprint(inputs):
                 self._drop(discard)
                 self._path.unlink()
             if self._is_aside() and not self.exists():
@@ -188,12 +189,14 @@ class StageRecord:
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
             return {}
-        record: dict[str, Any] = read_json(self._path)
+        record = read_object(self._path, "state", "inputs")
+        if record["state"] == "finished" and not isinstance(record.get("outputs"), dict):
+            raise damaged(self._path)
         return record
 
 
 def open_run(spec: RunSpec, folder: Path, listeners: tuple[Listener, ...] = ()) -> Run:
-    """Make or reopen a run folder; the resolved spec is written into it."""
+    """Make or reopen a run folder; the resolved spec is written into it. Where another process may be at work there, hold `RunLock`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
