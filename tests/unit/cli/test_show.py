@@ -28,22 +28,6 @@ def test_piped_output_is_plain(capsys) -> None:
     assert capsys.readouterr().out == "  12 rows [1:01]\n"
 
 
-def on_a_terminal(*events: Event) -> str:
-    """All that a terminal is sent while these events come."""
-    sent = io.StringIO()
-    with RichView(Console(file=sent, force_terminal=True, width=120)) as view:
-        for event in events:
-            view(event)
-    return sent.getvalue()
-
-
-def test_something_moves_from_the_start_of_a_stage_to_its_first_progress() -> None:
-    assert "getting ready" in on_a_terminal(StageStarted("train"))
-    shown = on_a_terminal(StageStarted("train"), Progressed("training", 1, 9, "steps", 1.0, 8.0))
-    assert "getting ready" not in shown.rpartition("training")[2]
-    assert "getting ready" not in on_a_terminal(StageStarted("train"), StageFinished("train", 1.0, "done")).rpartition("[0:01]")[2]
-
-
 BEGUN = StageStarted("train", place=3, places=5, expected_s=300.0, after_s=90.0, at=1000.0)
 
 
@@ -88,3 +72,19 @@ def test_guesses_are_told_roughly() -> None:
         "1.5 h",
         "10.0 h",
     ]
+
+
+def on_a_terminal(*events: Event) -> str:
+    """All that a terminal is sent while these events come."""
+    sent = io.StringIO()
+    with RichView(Console(file=sent, force_terminal=True, width=120)) as view:
+        for event in events:
+            view(event)
+    return sent.getvalue()
+
+
+def test_something_moves_from_the_start_of_a_stage_to_its_first_progress() -> None:
+    assert "getting ready" in on_a_terminal(StageStarted("train"))
+    shown = on_a_terminal(StageStarted("train"), Progressed("training", 1, 9, "steps", 1.0, 8.0))
+    assert "getting ready" not in shown.rpartition("training")[2]
+    assert "getting ready" not in on_a_terminal(StageStarted("train"), StageFinished("train", 1.0, "done")).rpartition("[0:01]")[2]
