@@ -144,10 +144,11 @@ class OpenAIModel:
             {} if not self._key else {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
         )
         async with self._open_session().post(self._route, json=body, headers=headers, allow_redirects=False) as response:
-            text = await response.text(encoding="utf-8", errors="replace")
+            # Whatever is kept of a body (its words, the body as it came) is kept without the key, should the server have repeated it.
+            text = self._without_key(await response.text(encoding="utf-8", errors="replace"))
         if response.status == 200:
             return self._read_body(text, request, count)
-        complaint = self._complaint(text)
+        complaint = read_complaint(text)
         if response.status in {400, 422} and self._speaks_otherwise(complaint, count):
             return await self._call(request, count) if count == 1 else self._failed(count, complaint.words, Fault("short"))
         return self._read_refusal(response.status, complaint, response.headers, count)
@@ -172,7 +173,7 @@ class OpenAIModel:
         if not isinstance(body, dict):
             return self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
         if body.get("error") and not body.get("choices"):
-            complaint = self._complaint(text)
+            complaint = read_complaint(text)
             status = int(complaint.code) if complaint.code.isdecimal() and complaint.code.isascii() else 400
             return self._read_refusal(status, complaint, {}, count)
         self._answered = True
@@ -213,10 +214,6 @@ class OpenAIModel:
                 trust_env=urlsplit(self.address).hostname not in _LOOPBACK,
             )
         return self._session
-
-    def _complaint(self, text: str) -> Complaint:
-        complaint = read_complaint(text)
-        return replace(complaint, words=self._without_key(complaint.words))
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text

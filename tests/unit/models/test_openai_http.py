@@ -342,3 +342,18 @@ class TestKey:
         told += [caplog.text, *capfd.readouterr()]
         assert KEY not in "".join(told)
         assert "[key]" in "".join(told)
+
+    @pytest.mark.parametrize("body", [f"<html>{KEY}", f'{{"choices": [{{"message": {{"content": "{KEY}"}}}}]}}', "x" * 290 + KEY])
+    def test_it_stands_in_no_body_that_is_kept(self, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SOME_KEY", KEY)
+
+        async def run(spec: TeacherSpec) -> Completion:
+            model = OpenAIModel(spec)
+            [answer] = await model.complete([REQUEST])
+            await model.close()
+            return answer
+
+        with OpenAIStub(always=Fault(body=body)) as stub:
+            answer = asyncio.run(run(endpoint(stub, api_key_env="SOME_KEY")))
+        assert KEY not in f"{answer} {answer.raw}"
+        assert "[key]" in str(answer.raw)
