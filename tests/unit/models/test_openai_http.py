@@ -181,6 +181,26 @@ def test_nobody_at_the_address_is_told_with_the_address() -> None:
             ask(spec)
 
 
+def test_an_address_that_takes_no_connection_is_told_as_such_and_counts_as_not_charged() -> None:
+    async def run(spec: TeacherSpec) -> Completion:
+        model = OpenAIModel(spec)
+        [answer] = await model.complete([REQUEST])
+        await model.close()
+        return answer
+
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for waiting in (first, second):  # fill its queue: whoever comes now is not let in
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        answer = asyncio.run(run(TeacherSpec(model="small", base_url=address, connect_timeout_s=0.2)))
+    assert str(answer.error).startswith("cannot connect within 0.2 s")
+    assert answer.fault is not None
+    assert not answer.fault.charged
+
+
 def test_a_web_page_from_the_start_stops_the_run() -> None:
     with OpenAIStub(always=HTML) as stub, pytest.raises(EndpointError, match=r"a web page instead of JSON; does the address lack its /v1"):
         ask(endpoint(stub))
