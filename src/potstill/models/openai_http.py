@@ -79,6 +79,11 @@ class OpenAIModel:
         self.backoff_s = backoff_s
 
     @property
+    def endpoint(self) -> TeacherSpec:
+        """What the spec says of the endpoint."""
+        return self._endpoint
+
+    @property
     def samples_a_call(self) -> int:
         """How many samples of one question go into one call."""
         return _SAMPLES_A_CALL if self._dialect.several else 1

@@ -28,7 +28,7 @@ class Fault:
 
     Another `status`, `body` (None: the good answer, changed by `edit`) or headers; `delay_s` late; the body in small pieces with
     `drip_s` between them; the connection closed in the middle of the body (`cut`), or reset instead of a reply (`reset`). A `late`
-    fault spoils the reply alone: what was asked for is done.
+    fault spoils the reply alone: what was asked for is done (calls about batches only).
     """
 
     status: int = 200
@@ -211,12 +211,11 @@ class OpenAIStub:
         async def handle(request: web.Request) -> web.StreamResponse:
             waiting = self._batch_faults.get(route)
             fault = self._unknown_caller(request) or (waiting.pop(0) if waiting else None)
-            if fault is not None and fault.delay_s:
-                await asyncio.sleep(fault.delay_s)
             if fault is None:
                 return await self.desk.handle(route, request)
             if fault.late:
                 await self.desk.handle(route, request)
+            await asyncio.sleep(fault.delay_s)
             return await _misbehave(request, fault, fault.body or "")
 
         return handle
