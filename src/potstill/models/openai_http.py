@@ -48,6 +48,7 @@ _SLOW_DOWN = {429, 503, 529}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_RETRY_AFTER_S = 600.0
 _SAMPLES_A_CALL = 8
+_COMPLETION_TOKENS = "max_completion_tokens"
 
 
 class OpenAIModel:
@@ -110,12 +111,12 @@ class OpenAIModel:
         return likely_tokens(request) + request.sampling.max_new_tokens
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Ask once: samples of one question in one call, other requests in a call each, all at the same time.
+        """Ask once: samples of one question in one call where the endpoint gives several, else a call each, all at the same time.
 
         A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
         another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        if len({question_of(request) for request in requests}) > 1:
+        if len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1:
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         started = time.perf_counter()
         answers = await self._attempt(requests[0], len(requests))
@@ -151,7 +152,7 @@ class OpenAIModel:
             return self._read_body(text, request, 1)[0]
         complaint = read_complaint(text)
         if status in {400, 422} and complaint.wants_completion_tokens:
-            self._speaks_otherwise(complaint, 1)
+            self._dialect = replace(self._dialect, limit=_COMPLETION_TOKENS)
             return self._failed(1, f"{status}: {complaint.words}", Fault("short"))[0]
         return self.read_refusal(status, complaint, {}, 1)[0]
 
@@ -193,25 +194,26 @@ class OpenAIModel:
             return self._failed(count, *self.why(error))
 
     async def _call(self, request: Request, count: int) -> list[Completion]:
-        body = payload(self._endpoint.model, request, self._dialect, count)
+        asked = self._dialect
+        body = payload(self._endpoint.model, request, asked, count)
         async with self._open_session().post(self._route, json=body, headers=self._key_headers(), allow_redirects=False) as response:
             # Whatever is kept of a body (its words, the body as it came) is kept without the key, should the server have repeated it.
             text = self.without_key(await response.text(encoding="utf-8", errors="replace"))
         if response.status == 200:
             return self._read_body(text, request, count)
         complaint = read_complaint(text)
-        if response.status in {400, 422} and self._speaks_otherwise(complaint, count):
+        if response.status in {400, 422} and self._learns(complaint, asked, count):
             return await self._call(request, count) if count == 1 else self._failed(count, complaint.words, Fault("short"))
         return self.read_refusal(response.status, complaint, response.headers, count)
 
-    def _speaks_otherwise(self, complaint: Complaint, count: int) -> bool:
-        """Whether this refusal teaches another way of asking that was not tried yet."""
-        before = self._dialect
-        if complaint.wants_completion_tokens:
-            self._dialect = replace(before, limit="max_completion_tokens")
-        elif count > 1:
-            self._dialect = replace(before, several=False)
-        return self._dialect != before
+    def _learns(self, complaint: Complaint, asked: Dialect, count: int) -> bool:
+        """Whether this refusal teaches another way of asking than the call's; calls that left together are all told."""
+        if complaint.wants_completion_tokens and asked.limit != _COMPLETION_TOKENS:
+            self._dialect = replace(self._dialect, limit=_COMPLETION_TOKENS)
+            return True
+        if count > 1:
+            self._dialect = replace(self._dialect, several=False)
+        return count > 1
 
     def _read_body(self, text: str, request: Request, count: int) -> list[Completion]:
         try:

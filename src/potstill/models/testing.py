@@ -107,8 +107,9 @@ class OpenAIStub:
     """Serves `/v1/chat/completions`, `/v1/models`, `/v1/files` and `/v1/batches` on loopback while its `with` block runs.
 
     `faults` go wrong in their order, a call each (None: a good call); `always` is how every call after them goes wrong. `key`,
-    where given, is asked for; `models`, where given, are the only names that it knows. `calls` are the payloads that came,
-    `most_at_once` how many were in flight together. `n` and `logprobs` are honoured: `answer` sees each sample's own seed.
+    where given, is asked for; `models`, where given, are the only names that it knows; `refuse` may refuse a payload. `calls` are
+    the payloads that came, `most_at_once` how many were in flight together. `n` and `logprobs` are honoured: `answer` sees each
+    sample's own seed.
 
     `batches` tell how each batch goes that is submitted (any further one as it should), `batch_faults` which calls about files and
     batches go wrong, by the route's name (`potstill.models.testing_batches.ROUTES`); `desk` holds what was handed in.
@@ -124,6 +125,7 @@ class OpenAIStub:
         always: Fault | None = None,
         key: str | None = None,
         models: Sequence[str] | None = None,
+        refuse: Callable[[Payload], Fault | None] | None = None,
         delay_s: float = 0.0,
         canned: str | None = None,
         batches: Sequence[BatchPlan] = (),
@@ -135,7 +137,7 @@ class OpenAIStub:
         self.base_url = ""
         self.desk = Desk(batches, self._answer_line)
         self._answer, self._faults, self._always, self._key, self._delay_s = answer, list(faults), always, key, delay_s
-        self._models, self._at_once = models, 0
+        self._models, self._refuse, self._at_once = models, refuse, 0
         self._batch_faults = {route: list(found) for route, found in (batch_faults or {}).items()}
         assert set(self._batch_faults) <= set(testing_batches.ROUTES), "a fault of a route that is not there"
         self._canned = None if canned is None else json.dumps(_completion("stub", [_choice(0, canned)], 16, 16)).encode()
@@ -197,7 +199,7 @@ class OpenAIStub:
             await asyncio.sleep(self._delay_s + (fault.delay_s if fault else 0.0))
         finally:
             self._at_once -= 1
-        fault = self._unknown_caller(request) or self._unknown_model(payload) or fault
+        fault = self._unknown_caller(request) or self._refused(payload) or fault
         if fault is None or fault.body is None:
             good = self._good(payload)
             if fault is not None and fault.edit is not None:
@@ -225,15 +227,15 @@ class OpenAIStub:
             return None
         return refused(401, "Incorrect API key provided", code="invalid_api_key")
 
-    def _unknown_model(self, payload: Payload) -> Fault | None:
+    def _refused(self, payload: Payload) -> Fault | None:
         if self._models is None or payload.get("model") in self._models:
-            return None
+            return None if self._refuse is None else self._refuse(payload)
         words = f"The model `{payload.get('model')}` does not exist or you do not have access to it."
         return refused(404, words, code="model_not_found")
 
     def _answer_line(self, payload: Payload) -> tuple[int, Payload]:
         """Status and body of a batch's line."""
-        fault = self._unknown_model(payload)
+        fault = self._refused(payload)
         return (200, self._good(payload)) if fault is None else (fault.status, json.loads(fault.body or "{}"))
 
     def _good(self, payload: Payload) -> Payload:

@@ -9,6 +9,7 @@ import logging
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from potstill.errors import EndpointError
 from potstill.models.ask import ask_async
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import read_answers, read_complaint
-from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, refused
+from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, edited, refused
 from potstill.records import Completion, Message, Request, Sampling, Usage
 from potstill.spec.sections import PriceSpec, TeacherSpec
 from potstill.store.ledger import Ledger
@@ -211,6 +212,31 @@ def test_a_call_that_takes_too_long_is_that_rows_failure() -> None:
         [answer] = ask(endpoint(stub, timeout_s=0.05, max_attempts=2))
         assert len(stub.calls) == 2
     assert answer.error == "after 2 attempts: no whole answer within 0.05 s"
+
+
+def wants_completion_tokens(payload: dict[str, object]) -> Fault | None:
+    words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    return refused(400, words) if "max_tokens" in payload else None
+
+
+def wants_no_n(payload: dict[str, object]) -> Fault | None:
+    return refused(400, "n must be 1") if "n" in payload else None
+
+
+@pytest.mark.parametrize("refuse", [wants_completion_tokens, wants_no_n])
+def test_an_endpoint_that_wants_to_be_asked_otherwise_loses_none_of_the_rows_in_flight(refuse: Callable) -> None:
+    requests = [Request((Message("user", str(n)),), Sampling(4, temperature=1.0), sample) for n in range(6) for sample in range(3)]
+    with OpenAIStub(refuse=refuse, delay_s=0.02) as stub:
+        answers = ask(endpoint(stub, max_attempts=1), *requests)
+        assert stub.most_at_once > 1
+    assert [answer.error for answer in answers] == [None] * 18
+
+
+def test_an_endpoint_that_gives_one_answer_whatever_n_says_is_asked_for_one_at_a_time() -> None:
+    requests = [Request(REQUEST.messages, Sampling(4, temperature=1.0), sample) for sample in range(4)]
+    with OpenAIStub(always=edited(lambda body: body.update(choices=body["choices"][:1]))) as stub:
+        assert [answer.error for answer in ask(endpoint(stub), *requests)] == [None] * 4
+        assert [call.get("n", 1) for call in stub.calls] == [4, 1, 1, 1]
 
 
 def test_retry_after_is_waited_for() -> None:
