@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from potstill.generation.interview import Interview
-from potstill.models.ask import Answers, ask_all
+from potstill.models.ask import Answers, Asking, Asks, ask_all
 from potstill.models.base import Model
 from potstill.models.budget import Budget
 from potstill.records import Example, Request
-from potstill.store.events import EventLog
+from potstill.store.events import EventLog, Progress
+from potstill.store.ledger import Ledger
 
 Rows = Callable[[], Iterable[Example]]
 """The rows, from the start, as often as they are wanted."""
@@ -31,17 +32,33 @@ def rows_of(*splits: Sequence[Example]) -> Rows:
 
 
 def ask_rows(
-    interview: Interview, rows: Rows, count: int, log: EventLog, *, budget: Budget | None = None, title: str = "teacher answers"
+    interview: Interview,
+    rows: Rows,
+    count: int,
+    log: EventLog,
+    *,
+    budget: Budget | None = None,
+    title: str = "teacher answers",
+    batched: bool = False,
 ) -> None:
     """Ask everything about `count` rows that is not in the ledger yet; the models stay open. Raises as `ask_async`.
 
+    `batched` asks endpoints by their provider's batches.
+
     Memory does not grow with the rows: each step passes over them, and over the ledger, anew.
     """
-    asyncio.run(ask_rows_async(interview, rows, count, log, budget=budget, title=title))
+    asyncio.run(ask_rows_async(interview, rows, count, log, budget=budget, title=title, batched=batched))
 
 
 async def ask_rows_async(
-    interview: Interview, rows: Rows, count: int, log: EventLog, *, budget: Budget | None = None, title: str = "teacher answers"
+    interview: Interview,
+    rows: Rows,
+    count: int,
+    log: EventLog,
+    *,
+    budget: Budget | None = None,
+    title: str = "teacher answers",
+    batched: bool = False,
 ) -> None:
     """`ask_rows` inside a running event loop."""
     models = list({id(seat.model): seat.model for seat in interview.seats}.values())
@@ -51,7 +68,7 @@ async def ask_rows_async(
         expected = going_on * interview.first_asks
         with log.progress(title if number == 1 else f"{title}, step {number}", expected, "answers") as progress:
             streams = [(model, _requests(interview, rows(), number, model, found)) for model, found in zip(models, counts, strict=True)]
-            answers = await ask_all(streams, interview.ledger, progress, budget)
+            answers = await ask_all(streams, interview.ledger, progress, budget, way=_by_batch if batched else None)
             progress.skip(expected - sum(map(_seen, answers)))  # rows that ended before this step, or asked less
         going_on, number = counts[0].going_on, number + 1
 
@@ -64,6 +81,13 @@ def _requests(interview: Interview, rows: Iterable[Example], number: int, model:
             continue
         found.going_on += not step.last
         yield from (ask.request for ask in step.asks if ask.seat.model is model)
+
+
+def _by_batch(model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> Asks:
+    from potstill.models.batch import BatchedAsking
+    from potstill.models.openai_http import OpenAIModel
+
+    return BatchedAsking(model, ledger, progress, budget) if isinstance(model, OpenAIModel) else Asking(model, ledger, progress, budget)
 
 
 def _seen(answers: Answers) -> int:
