@@ -23,18 +23,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.data.dataset import Dataset, load_dataset
-from potstill.errors import CapabilityError, DataError, StoreError
+from potstill.errors import CapabilityError, DataError, ModelError, StoreError
 from potstill.evaluation.latency import Timing
 from potstill.evaluation.memory import Sizes, profile_memory
-from potstill.generation.plan import Interview, Round, Transcript
+from potstill.generation.asking import ask_rows_async, rows_of
+from potstill.generation.collect import Judged, judge_rows
+from potstill.generation.interview import Interview
+from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
-from potstill.models.ask import ask_async
 from potstill.models.base import Model
+from potstill.models.budget import Budget
+from potstill.models.folder import identity
 from potstill.models.load import load_local, load_model
 from potstill.pipeline import run_pipeline
 from potstill.records import Example, Message, Sampling
-from potstill.spec import GatesSpec, RunSpec, TaskSpec, TrainingSpec, WeightsSpec, load_spec, spec_from_dict
+from potstill.spec import GatesSpec, GenerationSpec, RunSpec, TaskSpec, TrainingSpec, WeightsSpec, load_spec, spec_from_dict
 from potstill.store.atomic import fingerprint, read_json, store_error, write_json
+from potstill.store.events import EventLog
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks.base import Task as TaskOf
@@ -60,41 +65,45 @@ Task = str | TaskSpec | None
 
 
 def generate_teacher_responses(
-    teacher: Model | str,
+    teacher: Model | str | Path,
     dataset: Sequence[Example] | str | Path,
     *,
     task: Task = None,
     sampling: Sampling | None = None,
     gates: GatesSpec | None = None,
+    generation: GenerationSpec | None = None,
     folder: str | Path | None = None,
 ) -> Dataset:
     """Rows that the teacher answered acceptably: its answers as assistant turns, named in `trained_turns`; `reference` keeps the gold.
 
-    `sampling` is by default greedy, as long as the task allows; `gates` say which answers are dropped. With a `folder` the
-    answers are kept in a ledger there, and none is asked for twice, a killed process's included. Raises EndpointError and
-    ModelError where the teacher cannot be asked, DataError where no answer is acceptable.
+    `sampling` is by default greedy, as long as the task allows; `gates` say which answers are dropped; `generation` holds prompting,
+    samples, and the budget. With a `folder` the answers are kept in a ledger there, and none is asked for twice, a killed process's
+    included. Raises EndpointError and ModelError where the teacher cannot be asked, BudgetError where a cap is reached, DataError
+    where no answer is acceptable.
     """
     rows = _rows(dataset, task)
     scored = _scored(rows, task)
     model = _loaded(teacher)
     chosen = sampling or Sampling(max_new_tokens=scored.task.max_new_tokens)
 
-    def ask() -> list[Transcript]:
+    asking = generation or GenerationSpec()
+
+    def ask() -> list[Judged]:
         with ExitStack() as stack:
             place = Path(folder) if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
             _make(place)
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
-            interview = Interview(scored.task, model, ledger, chosen, gates or GatesSpec())
-            asyncio.run(_ask_all_turns(interview, rows))
-            return [interview.transcript(row) for row in rows]
+            seat = Seat(model.name, model, chosen)
+            interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=gates)
+            budget = Budget.left(asking.budget, ledger)
+            asyncio.run(_ask_and_leave(interview, rows, budget))
+            return list(judge_rows(interview, rows))
 
-    transcripts = outside_any_loop(ask)
-    kept = Dataset.of(
-        replace(found.example, messages=found.messages, trained_turns=found.trained_turns) for found in transcripts if found.messages
-    )
+    judged = outside_any_loop(ask)
+    kept = Dataset.of(row for one in judged for row in one.rows)
     if not len(kept):
-        dropped = next((found.dropped for found in transcripts if found.dropped is not None), None)
-        reason = f"; the first: {dropped.verdicts[-1].reason}" if dropped is not None else ""
+        drop = next((one.drop for one in judged if one.drop is not None), None)
+        reason = f"; the first: {drop[0].reason}" if drop is not None else ""
         raise DataError(f"none of {len(rows)} answers of {model.name} is acceptable{reason}")
     return kept
 
@@ -118,15 +127,16 @@ def fine_tune_student(
     """
     from potstill.training.fine_tune import FineTuning, fine_tune
     from potstill.training.objectives import OBJECTIVES, Ingredients
+    from potstill.training.summary import read_summary, write_summary
 
     given = _rows(train, task)
     scored = _scored(given, task)
     rows = [_with_answer(row, scored.task) for row in given]
     held_out = _rows(validation, task) if validation is not None else []
     settings = training or TrainingSpec()
-    name, identity = _name_and_identity(student)
+    name, weights = _name_and_identity(student)
     inputs = {
-        "student": identity,
+        "student": weights,
         "rows": [row.to_json() for row in (*rows, *held_out)],
         "task": [scored.task.type, scored.labels],
         "training": settings.model_dump(mode="json"),
@@ -134,17 +144,16 @@ def fine_tune_student(
     digest = fingerprint(inputs)
     place = Path(folder) if folder is not None else Path("potstill-students") / f"{name}-{digest[:12]}"
     _claim(place, digest)
-    if not (place / "summary.json").exists():
+    if read_summary(place) is None:
         start = _start_of(student, place)
         job = FineTuning(
             start, rows, place, OBJECTIVES["sft"](Ingredients()), validation=_validation(scored, held_out, settings), training=settings
         )
-        summary = outside_any_loop(lambda: fine_tune(job))
-        write_json(place / "summary.json", summary.to_json())
+        write_summary(place, outside_any_loop(lambda: fine_tune(job)).to_json())
     return load_local(WeightsSpec(model=str((place / "best").absolute())))
 
 
-def evaluate_accuracy(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> float:
+def evaluate_accuracy(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> float:
     """The share of the model's greedy answers that equal an acceptable reference, letter case and white space aside.
 
     In math, answers whose value equals a reference's. A row that a teacher answered and that has no reference of its own is held
@@ -153,7 +162,7 @@ def evaluate_accuracy(model: Model | str, data: Sequence[Example] | str | Path, 
     return _figures(model, data, task, ["accuracy"])["accuracy"]
 
 
-def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> dict[str, float]:
+def evaluate_task_performance(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> dict[str, float]:
     """Accuracy and the metrics of the task, by name: shares, but BLEU and chrF in points of 100; the answers are greedy.
 
     Raises DataError where there are no rows, or none to compare with.
@@ -163,10 +172,11 @@ def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str 
     return _figures(model, rows, task, names)
 
 
-def measure_inference_time(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
-    """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_s`, `n`.
+def measure_inference_time(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
+    """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_answer`, `tokens_per_s`, `n`.
 
-    The first row is asked once more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
+    Of a local model also `first_token_s`; its `tokens_per_s` is the rate of the tokens after the first. The first row is asked once
+    more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
     """
     rows = _rows(data, task)
     kind = _scored(rows, task).task
@@ -179,9 +189,9 @@ def profile_memory_consumption(model: Model | str | Path) -> Sizes:
     Of a loaded model the weights in memory count, of a folder those on disk; an endpoint tells nothing. Raises StoreError where
     the folder is not there.
     """
-    if isinstance(model, str):
-        return profile_memory(Path(model)) if Path(model).is_dir() else profile_memory(load_model(model))
-    return profile_memory(model)
+    if isinstance(model, Path) or (isinstance(model, str) and Path(model).is_dir()):
+        return profile_memory(Path(model))
+    return profile_memory(_loaded(model))
 
 
 def run(spec: RunSpec | Mapping[str, Any] | str | Path, folder: str | Path | None = None) -> Run:
@@ -200,32 +210,37 @@ def run(spec: RunSpec | Mapping[str, Any] | str | Path, folder: str | Path | Non
     return outside_any_loop(lambda: run_pipeline(loaded, place))
 
 
-async def _ask_all_turns(interview: Interview, rows: Sequence[Example]) -> None:
+async def _ask_and_leave(interview: Interview, rows: Sequence[Example], budget: Budget) -> None:
+    model = interview.teachers[0].model
     try:
-        for turn in itertools.count():
-            round_ = Round(interview, turn)
-            await ask_async(interview.model, round_.requests(rows), interview.ledger)
-            if not round_.going_on:
-                return
+        await ask_rows_async(interview, rows_of(rows), len(rows), EventLog(), budget=budget)
     finally:
-        if not interview.model.capabilities.logits:
-            await interview.model.close()
+        if not model.capabilities.logits:
+            await model.close()
 
 
-def _figures(model: Model | str, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
+def _figures(model: Model | str | Path, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
     rows = _rows(data, task)
     return score_names(_loaded(model), _scored(rows, task), rows, names)
 
 
-def _loaded(model: Model | str) -> Model:
-    return load_model(model) if isinstance(model, str) else model
+def _loaded(model: Model | str | Path) -> Model:
+    if isinstance(model, str | Path):
+        return load_model(model)
+    if not hasattr(model, "complete"):
+        raise ModelError(f"expected a model, or its name or path, and found {type(model).__name__}; `potstill.load_model` opens one")
+    return model
 
 
 def _rows(data: Sequence[Example] | str | Path, task: Task) -> Sequence[Example]:
     kind = task.type if isinstance(task, TaskSpec) else task
     rows = load_dataset(data, conversation=kind == "conversation") if isinstance(data, str | Path) else data
+    if not isinstance(rows, Sequence):
+        raise DataError(f"rows are a list of Example, or the path of a file, not {type(rows).__name__}")
     if not len(rows):
         raise DataError("no rows were given; give at least one")
+    if not isinstance(rows[0], Example):
+        raise DataError(f"a row is an Example, not {type(rows[0]).__name__}; `potstill.load_dataset` reads rows of any format from a file")
     return rows
 
 
@@ -241,7 +256,7 @@ def _with_answer(row: Example, task: TaskOf) -> Example:
     messages = task.render(question)
     if row.trained_turns or messages is None or not question.reference:
         return row
-    answers = [place for place, message in enumerate(messages) if message.role == "assistant" and place > 0]
+    answers = [place for place, (before, _) in enumerate(itertools.pairwise(messages), start=1) if before.role == "user"]
     learnt = (*answers, len(messages)) if task.type == "conversation" else (len(messages),)
     return replace(row, messages=(*messages, Message("assistant", question.reference[0])), trained_turns=learnt)
 
@@ -258,12 +273,12 @@ def _validation(scored: Scored, rows: Sequence[Example], training: TrainingSpec)
 
 
 def _name_and_identity(student: Model | str | Path) -> tuple[str, str]:
-    """What the student's folder is called after, and what its weights are."""
+    """What the student's folder is called after, and what its weights are: other weights in the same place are another student."""
     if isinstance(student, str | Path):
-        name, identity = str(student), str(Path(student).absolute()) if Path(student).exists() else str(student)
+        name, weights = str(student), identity(Path(student)) if Path(student).exists() else str(student)
     else:
-        name, identity = student.name, student.identity
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name) or "student", identity
+        name, weights = student.name, student.identity
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name) or "student", weights
 
 
 def _start_of(student: Model | str | Path, folder: Path) -> WeightsSpec:
@@ -273,12 +288,12 @@ def _start_of(student: Model | str | Path, folder: Path) -> WeightsSpec:
     module, tokenizer = getattr(student, "module", None), getattr(student, "tokenizer", None)
     if module is None or tokenizer is None:
         raise CapabilityError(f"{student.name}: only local models can be trained; an endpoint or the echo has no weights here")
+    from potstill.training.folders import replace_folder
+
     start = folder / "start"
-    if not start.is_dir():
-        part = folder / ".start.part"
+    with replace_folder(start) as part:
         module.save_pretrained(part)
         tokenizer.save_pretrained(part)
-        part.rename(start)
     return WeightsSpec(model=str(start.absolute()))
 
 

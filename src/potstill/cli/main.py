@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from potstill import __version__
-from potstill.cli import check, demo, doctor, init, models, run, schema
+from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema
 from potstill.errors import PotstillError
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app.command()(init.init)
 app.command()(check.check)
 app.command()(run.run)
 app.command()(run.generate)
+app.command()(gates.gates)
+app.command()(data.data)
 app.command()(run.train)
 app.command()(run.evaluate)
 app.command()(run.report)
@@ -50,6 +53,8 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (by default this process's); exit with 0, 1 (a user can act on the message), 2 (usage) or 130 (stopped)."""
     signal.signal(signal.SIGTERM, _stop)
+    # What is imported stays: looking it through for garbage, again with each further import, is a part of every start.
+    gc.freeze()
     try:
         app(arguments)
     except PotstillError as error:

@@ -17,7 +17,7 @@ import itertools
 import random
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -116,13 +116,58 @@ async def ask_async(
     is used up, calls in flight are waited for. They, a cancellation, Ctrl-C and SIGTERM (which acts as Ctrl-C while this runs) leave
     every answer that had arrived in the ledger. `requests` is read lazily; the model stays open.
     """
-    with terminate_as_interrupt() as terminated:
+    [answers] = await ask_all([(model, requests)], ledger, progress, budget)
+    return answers
+
+
+class Asks(Protocol):
+    """A way to ask one model: in calls (`Asking`), or another."""
+
+    async def run(self, requests: Iterable[Request]) -> Answers:
+        """Ask what is missing in the ledger. Raises as `ask_async`."""
+        ...
+
+
+Way = Callable[[Model, Ledger, Progress | None, Budget], Asks]
+
+
+async def ask_all(
+    streams: Sequence[tuple[Model, Iterable[Request]]],
+    ledger: Ledger,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+    way: Way | None = None,
+) -> list[Answers]:
+    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all.
+
+    `way` is how a model is asked; by default in calls.
+    """
+    shared = budget or Budget(Caps(), ledger.spent())
+    asking = [((way or Asking)(model, ledger, progress, shared), requests) for model, requests in streams]
+    with _terminate_as_interrupt() as terminated:
         try:
-            return await _Asking(model, ledger, progress, budget or Budget(Caps(), ledger.spent())).run(requests)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_as_far_as_it_goes(one, requests)) for one, requests in asking]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
             raise
+    answers = []
+    for task in tasks:
+        if isinstance(result := task.result(), BudgetError):
+            raise result
+        answers.append(result)
+    return answers
+
+
+async def _as_far_as_it_goes(asking: Asks, requests: Iterable[Request]) -> Answers | BudgetError:
+    """A budget that is used up does not call off what other models were asked already, and is paid for."""
+    try:
+        return await asking.run(requests)
+    except BudgetError as error:
+        return error
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:
@@ -148,7 +193,7 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
-class _Asking:
+class Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
     def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
@@ -413,7 +458,7 @@ def _sum(total: float | None, more: float | None) -> float | None:
 
 
 @contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[threading.Event]:
+def _terminate_as_interrupt() -> Iterator[threading.Event]:
     """SIGTERM cancels this task meanwhile, as asyncio does for SIGINT: that leaves time to write what has arrived.
 
     It does not go by way of SIGINT, which shells have background jobs ignore.

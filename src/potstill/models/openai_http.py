@@ -10,15 +10,12 @@ import asyncio
 import email.utils
 import json
 import os
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from potstill.errors import EndpointError
 from potstill.models import pricing
@@ -38,8 +35,9 @@ from potstill.models.throttle import Limits, Throttle
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
 
-NO_REPLY = (aiohttp.ClientError, OSError, UnicodeError)
-"""What a call raises that brought nothing back; time-outs among them."""
+if TYPE_CHECKING:
+    import aiohttp
+
 Query = Mapping[str, str] | None
 _ROUTE = "/chat/completions"
 _DEPLOYMENTS = "/deployments/"
@@ -69,7 +67,8 @@ class OpenAIModel:
         self._key = _read_key(endpoint)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._throttle: Throttle | None = None
+        limits = Limits(concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.patience_minutes * 60)
+        self._throttle = Throttle(self.address, limits)
         self._answered = False
         self._dialect = Dialect(sampling=takes_sampling if endpoint.sampling is None else endpoint.sampling, several=endpoint.several)
         self.capabilities = Capabilities(sampling=self._dialect.sampling, logprobs=True)
@@ -91,13 +90,7 @@ class OpenAIModel:
 
     @property
     def throttle(self) -> Throttle:
-        """Who admits the calls of this event loop."""
-        loop = asyncio.get_running_loop()
-        if self._throttle is None or self._loop is not loop:
-            self._loop, self._session = loop, None
-            spec = self._endpoint
-            limits = Limits(self.concurrency, spec.requests_per_minute, spec.tokens_per_minute, spec.patience_minutes * 60)
-            self._throttle = Throttle(self.address, limits)
+        """Who admits the calls."""
         return self._throttle
 
     def most(self, request: Request) -> Cost:
@@ -161,8 +154,10 @@ class OpenAIModel:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """One HTTP call; the key goes to the endpoint's own address alone. `long`: the time-out counts from byte to byte.
 
-        Whoever calls hands what it raises to `why`.
+        Whoever calls hands what it raises (aiohttp's errors, OSError, UnicodeError) to `why`.
         """
+        import aiohttp
+
         limits = {"total": None, "sock_read": self._endpoint.timeout_s} if long else {"total": self._endpoint.timeout_s}
         timeout = aiohttp.ClientTimeout(**limits, sock_connect=self._endpoint.connect_timeout_s)
         headers = self._key_headers() if url.startswith(self.address.partition(_DEPLOYMENTS)[0] + "/") else {}
@@ -172,6 +167,10 @@ class OpenAIModel:
 
     def why(self, error: Exception) -> tuple[str, Fault]:
         """Why a call brought nothing back: in words, and what it means. Raises EndpointError where no other call would fare better."""
+        import ssl
+
+        import aiohttp
+
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             words = f"cannot connect within {self._endpoint.connect_timeout_s:g} s; is the address right, and the server running?"
             return words, Fault("down", broken=True)
@@ -188,9 +187,11 @@ class OpenAIModel:
         return self.without_key(f"the connection broke: {str(error) or type(error).__name__}"), Fault("down", charged=True)
 
     async def _attempt(self, request: Request, count: int) -> list[Completion]:
+        import aiohttp  # here, as everywhere in this file, so that a spec can be checked without it
+
         try:
             return await self._call(request, count)
-        except NO_REPLY as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             return self._failed(count, *self.why(error))
 
     async def _call(self, request: Request, count: int) -> list[Completion]:
@@ -262,6 +263,8 @@ class OpenAIModel:
         return {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
 
     def _open_session(self) -> aiohttp.ClientSession:
+        import aiohttp
+
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.closed or self._loop is not loop:
             self._loop = loop

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
+from potstill.models.architecture import causal_classes
 from potstill.models.folder import check_folder, identity, read_config
+from potstill.models.gguf_header import read_gguf_header
 
 if TYPE_CHECKING:
     import torch
@@ -39,11 +41,15 @@ class Reading:
 def read_weights(path: Path, reading: Reading) -> Weights:
     """Load the model folder or GGUF file at `path` for inference (`eval` mode). Raises ModelError."""
     require_torch(str(path))
-    device = _device(reading.device)
+    from transformers import AutoConfig
+
+    device = find_device(reading.device)
     dtype = _dtype(reading.dtype, device)
     if path.is_dir():
         check_folder(path)
-        _check_architecture(path, reading.trusted)
+        check_architecture(path, reading.trusted)
+        with _in_words(f"{path / 'config.json'}: cannot be used"), quiet_transformers():
+            AutoConfig.from_pretrained(path, trust_remote_code=reading.trusted, local_files_only=True)
     with quiet_transformers():
         tokenizer = read_tokenizer(path, reading.trusted)
         module = _load_gguf(path, dtype) if path.is_file() else _load_folder(path, dtype, reading.trusted)
@@ -83,7 +89,8 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The torch device of a spec's `device`. Raises ModelError where this machine has none of that name."""
     import torch
 
     if name == "auto":
@@ -107,18 +114,18 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _check_architecture(folder: Path, trusted: bool) -> None:
-    from transformers import CONFIG_MAPPING
-
-    config = read_config(folder)
+def check_architecture(folder: Path, trusted: bool) -> None:
+    """Raise ModelError unless the installed transformers writes text with the folder's architecture, or its own code may run."""
+    config, classes = read_config(folder), causal_classes()
     kind = config.get("model_type")
-    if kind in CONFIG_MAPPING or trusted:
+    if trusted or not classes or kind in classes:
         return
     if "auto_map" in config:
         raise ModelError(
             f"{folder}: architecture {kind!r} brings Python code of its own; read it, then set `trust_remote_code: true` to run it"
         )
-    raise ModelError(f"{folder}: architecture {kind!r} is unknown to the installed transformers; upgrade it, or choose another model")
+    reason = "is not one that the installed transformers can write text with; upgrade it, or choose another model"
+    raise ModelError(f"{folder}: architecture {kind!r} {reason}")
 
 
 def read_tokenizer(path: Path, trusted: bool) -> Any:
@@ -127,13 +134,11 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
 
     if path.is_dir():
         check_folder(path)
-
+    else:
+        read_gguf_header(path)
     where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-    try:
-        with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise ModelError(f"{path}: its tokenizer cannot be loaded: {_first_line(error)}") from None
+    with _in_words(f"{path}: its tokenizer cannot be loaded"), quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
     # How it was loaded is no property of the tokenizer, but would be saved with it.
     tokenizer.init_kwargs.pop("local_files_only", None)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
@@ -142,15 +147,12 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    try:
+    with _in_words(f"{folder}: cannot be loaded"):
         module, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=trusted, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: cannot be loaded: {_first_line(error)}") from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
@@ -161,18 +163,11 @@ def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
 
 
 def _load_gguf(path: Path, dtype: torch.dtype) -> Any:
-    try:
-        import gguf  # noqa: F401
-    except ModuleNotFoundError:
-        raise ModelError(f"{path}: GGUF files need an extra: pip install 'potstill[train]'") from None
     from transformers import AutoModelForCausalLM
 
-    try:
-        # Its progress bar is a bare tqdm, which knows no other way to be quiet.
-        with contextlib.redirect_stderr(io.StringIO()):
-            module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, IndexError) as error:
-        raise ModelError(f"{path}: cannot be loaded as GGUF: {_first_line(error)}; copy or download it again") from None
+    # Its progress bar is a bare tqdm, which knows no other way to be quiet.
+    with _in_words(f"{path}: cannot be loaded as GGUF"), contextlib.redirect_stderr(io.StringIO()):
+        module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True)
     # The weights are plain numbers by now; the marks of their origin would forbid saving and casting them.
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
@@ -189,6 +184,22 @@ def _check_fit(path: Path, module: Any, tokenizer: Any) -> None:
         )
 
 
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """What transformers and its like raise over a user's files, in one line.
+
+    They raise anything: tokenizers a bare Exception, a strict config its own kinds, arithmetic on a bad config whatever it meets.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"{what}: {_first_line(error)}") from error
+
+
 def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    if "ignore_mismatched_sizes" in str(error):  # advice for programmers
+        return "its weights have other shapes than its config.json says; copy those that belong together"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

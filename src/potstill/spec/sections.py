@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Auto = Literal["auto"]
 TaskType = Literal["nli", "conversation", "qa", "math", "summarization", "translation"]
+_CARRIES_MORE_THAN_AN_ADDRESS = re.compile(r"[?#]|^[^/]*//[^/]*@")
+_NAMES_A_SECRET = re.compile(r"authorization|api[-_]?key|subscription[-_]key|secret|password|cookie|[-_]token$|^token$", re.IGNORECASE)
+_IS_A_SECRET = re.compile(r"\s*(bearer|basic)\s|\s*sk-", re.IGNORECASE)
+_WHERE_A_KEY_BELONGS = "put a key into an environment variable, and that variable's name into `api_key_env`"
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys are refused, nothing changes after loading."""
+    """Base of every section: unknown keys are refused, numbers are finite, nothing changes after loading."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections_are_their_defaults(cls, raw: Any) -> Any:
+        """A header over nothing but comments is null in YAML, and means the section as it comes."""
+        if not isinstance(raw, dict):
+            return raw
+        return {name: value for name, value in raw.items() if value is not None or not cls.is_section(name)}
+
+    @classmethod
+    def is_section(cls, name: object) -> bool:
+        """Whether the field `name` holds a section that is always there."""
+        annotation = cls.model_fields[name].annotation if isinstance(name, str) and name in cls.model_fields else None
+        return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 class TaskSpec(Section):
@@ -33,6 +52,8 @@ class TaskSpec(Section):
     """System prompt for rows that bring none of their own."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, of teacher and student alike; by default the task type's own limit."""
+    reasons: bool = False
+    """Answers come after reasons, on a last line `Answer: ...`; on where `generation.prompting.learn` is `rationale_then_answer`."""
 
     @model_validator(mode="after")
     def _labels_belong_to_nli(self) -> TaskSpec:
@@ -78,8 +99,9 @@ class DataSpec(Section):
     """Share of the training rows that is split off where `validation` is missing."""
     test_fraction: Fraction = 0.1
     """Share of the training rows that is split off where `test` is missing."""
-    test_duplicates: Literal["error", "drop", "allow"] = "error"
-    """Training or validation rows that stand in the test split too, exactly or nearly: stop, drop them there, or keep them."""
+    test_duplicates: Literal["auto", "error", "drop", "allow"] = "auto"
+    """Training or validation rows that stand in the test split too, exactly or nearly: stop (`error`), leave them out of training and
+    validation (`drop`), or keep them (`allow`). `auto`: `error` for a test file of its own, `drop` where the test rows were split off."""
     near_duplicate: float = Field(default=0.8, gt=0.0, le=1.0)
     """Prompts whose three-word shingles are at least this similar (Jaccard) are near duplicates (Lee et al. 2021, arXiv 2107.06499)."""
 
@@ -88,11 +110,11 @@ class PriceSpec(Section):
     """What answers cost, in dollars: by tokens, or by the hour of the machine that gives them."""
 
     input_per_million: float | None = Field(default=None, ge=0.0)
-    """For a million tokens read."""
+    """Dollars for a million tokens read."""
     output_per_million: float | None = Field(default=None, ge=0.0)
-    """For a million tokens written."""
+    """Dollars for a million tokens written."""
     per_gpu_hour: float | None = Field(default=None, ge=0.0)
-    """For an hour of one accelerator, where you run the model yourself."""
+    """Dollars for an hour of one accelerator, where you run the model yourself."""
     gpus: int = Field(default=1, ge=1)
     """How many accelerators serve it."""
 
@@ -107,7 +129,7 @@ class PriceSpec(Section):
 class WeightsSpec(Section):
     """How local weights are loaded."""
 
-    model: str | None = None
+    model: str | None = Field(default=None, min_length=1)
     """Catalogue name, hub id, folder, or GGUF file."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
@@ -124,7 +146,10 @@ class WeightsSpec(Section):
 class TeacherSpec(WeightsSpec):
     """The model that answers: an OpenAI-compatible endpoint, or a local model."""
 
-    model: str
+    # What is refused here may be a secret in the wrong place.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: str = Field(min_length=1)
     """Catalogue name, hub id, folder, GGUF file, or the name that the endpoint knows. `echo` is a fake for dry runs."""
     name: str | None = None
     """What reports call it; by default `model`."""
@@ -177,6 +202,30 @@ class TeacherSpec(WeightsSpec):
     def _replayed_without_a_model(cls, raw: object) -> object:
         return {"model": "replay", **raw} if isinstance(raw, dict) and raw.get("replay") is not None else raw
 
+    @field_validator("base_url")
+    @classmethod
+    def _address_without_secrets(cls, address: str | None) -> str | None:
+        if address is not None and _CARRIES_MORE_THAN_AN_ADDRESS.search(address):
+            raise ValueError(f"an address holds no user, password, `?query` or `#fragment`; {_WHERE_A_KEY_BELONGS}")
+        return address
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _name_of_a_variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"what stands there is no name of an environment variable (letters, digits, `_`); {_WHERE_A_KEY_BELONGS}")
+        return name
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_without_secrets(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not (re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) and value.isprintable()):
+                raise ValueError("a header is a name of letters, digits and `-`, and one line of text")
+            if _NAMES_A_SECRET.search(name) or _IS_A_SECRET.match(value):
+                raise ValueError(f"the header `{name}` holds a secret, and the spec is written into the run folder; {_WHERE_A_KEY_BELONGS}")
+        return headers
+
     @model_validator(mode="after")
     def _one_key(self) -> TeacherSpec:
         if self.api_key_env and self.api_key_file:
@@ -190,7 +239,8 @@ class CarveSpec(Section):
     layers: int = Field(ge=1)
     """How many layers stay: evenly spaced, the first and the last among them."""
     vocabulary: Literal["full", "data"] = "full"
-    """`data` keeps the tokens that the rows and the teacher's answers use, and single bytes, so any text still round-trips."""
+    """`data` keeps the tokens that the rows and the teacher's answers use, and single bytes: any text that the full tokenizer gives back
+    unchanged still comes back unchanged."""
 
 
 class StudentSpec(WeightsSpec):
@@ -242,6 +292,8 @@ class PromptingSpec(Section):
     """A name for the wording; where it changes, every question is a new one."""
     rounds: int = Field(default=3, ge=2, le=10)
     """Rounds of `chain_of_density`."""
+    reasoning_tokens: int = Field(default=256, ge=1)
+    """Room for the reasons of `chain_of_thought`, besides the answer's own."""
     learn: Literal["answer", "rationale_then_answer", "both"] = "answer"
     """What the student writes: the answer alone, the reasons before it, or, as two tasks, both (step-by-step distillation, Hsieh et
     al. 2023, arXiv 2305.02301)."""
@@ -385,9 +437,9 @@ class TrainingSpec(Section):
     objective: Literal["auto", "sft", "logits"] = "auto"
     """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
     student's tokenizer, else `sft`."""
-    learning_rate: float | Auto = "auto"
+    learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
-    batch_size: int | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Rows a step; `auto` follows `training.settings.auto_batch_size`."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Rows in memory at once; by default the whole batch."""
@@ -401,12 +453,13 @@ class TrainingSpec(Section):
     """Gradients are clipped to this norm."""
     max_length: int = Field(default=1024, ge=8)
     """Longest row in tokens, prompt and answer; longer rows are left out and counted."""
-    evaluations: int = Field(default=3, ge=1)
-    """How often in the run the validation metric is taken; the best checkpoint wins."""
+    evaluations: int = Field(default=4, ge=1)
+    """How often in the run the validation metric is taken; the best checkpoint wins, of equal ones the last."""
     validation_rows: int = Field(default=64, ge=1)
     """At most so many validation rows choose the checkpoint."""
-    patience: int = Field(default=3, ge=1)
-    """Stop after so many evaluations without a better metric."""
+    patience: int = Field(default=2, ge=1)
+    """Stop after so many evaluations in a row without a better metric. With 2 of 4, only a student that is past its best after the
+    first quarter is stopped: while the rate still falls, a metric that stands still often rises again."""
     save_minutes: float = Field(default=2.0, gt=0.0)
     """A checkpoint for resuming is written at least so often."""
 
@@ -414,9 +467,9 @@ class TrainingSpec(Section):
 class EvaluationSpec(Section):
     """How teacher, baseline and student are compared."""
 
-    metrics: tuple[str, ...] | Auto = "auto"
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] | Auto = "auto"
     """Names of metrics; `auto`: those of the task type."""
-    systems: tuple[Literal["teacher", "baseline", "student"], ...] = ("teacher", "baseline", "student")
+    systems: tuple[Literal["teacher", "baseline", "student"], ...] = Field(default=("teacher", "baseline", "student"), min_length=1)
     """Who is measured."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
@@ -428,6 +481,8 @@ class EvaluationSpec(Section):
 
 class RunSpec(Section):
     """One run: a teacher, a task, data, a student. Paths are relative to the spec's own folder."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # as in TeacherSpec
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names the run's folder: letters, digits, `.`, `_`, `-`."""
@@ -442,7 +497,7 @@ class RunSpec(Section):
     targets: TargetsSpec = TargetsSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Splits, sampling, initial order of the rows and bootstrap all start from it."""
 
     @model_validator(mode="before")
@@ -451,6 +506,17 @@ class RunSpec(Section):
         if isinstance(raw, dict) and "teacher" not in raw and isinstance(raw.get("teachers"), list | tuple) and raw["teachers"]:
             return {**raw, "teacher": raw["teachers"][0]}
         return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reasons_are_learnt(cls, raw: object) -> object:
+        """A student that writes its reasons is read accordingly."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or "reasons" in raw["task"]:
+            return raw
+        generation = raw.get("generation")
+        prompting = generation.get("prompting") if isinstance(generation, dict) else None
+        learns = isinstance(prompting, dict) and prompting.get("learn") == "rationale_then_answer"
+        return {**raw, "task": {**raw["task"], "reasons": True}} if learns else raw
 
     @property
     def all_teachers(self) -> tuple[TeacherSpec, ...]:
@@ -473,11 +539,14 @@ class RunSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _carved_from_something_local(self) -> RunSpec:
+    def _sections_fit_together(self) -> RunSpec:
+        misfits = []
         if self.student.model is None and self.teacher.base_url is not None:
-            raise ValueError("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
+            misfits.append("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
         if self.targets.positions == "all" and self.training.objective == "sft":
-            raise ValueError(
+            misfits.append(
                 "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
             )
+        if misfits:
+            raise ValueError("\n".join(misfits))
         return self

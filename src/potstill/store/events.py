@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from potstill.store.atomic import store_error
 
@@ -36,10 +40,17 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StageStarted(Event):
-    """A stage begins, or goes on where it was cut (`resumed`)."""
+    """A stage begins, or goes on where it was cut (`resumed`): number `place` of `places` in this run.
+
+    `expected_s` is how long it takes from its beginning, roughly, and `after_s` how long all later ones do; None where unknown.
+    """
 
     stage: StageName
     resumed: bool = False
+    place: int = 0
+    places: int = 0
+    expected_s: float | None = None
+    after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +160,18 @@ class EventLog:
 
     def __init__(self, path: Path | None = None, listeners: tuple[Listener, ...] = ()) -> None:
         self._path, self._listeners = path, listeners
+        self._whole = False  # whether the last line is known to be whole
 
     def emit(self, event: Event) -> None:
         """Write one event, then tell the listeners. Raises StoreError where the file cannot be written."""
         if self._path is not None:
             line = json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, ensure_ascii=False)
             try:
+                start = "\n" if not self._whole and _ends_within_a_line(self._path) else ""
+                self._whole = False
                 with open(self._path, "a", encoding="utf-8") as file:
-                    file.write(line + "\n")
+                    file.write(f"{start}{line}\n")
+                self._whole = True
             except OSError as error:
                 raise store_error(self._path, error) from None
         for listener in self._listeners:
@@ -182,22 +197,39 @@ _KINDS: dict[str, type[Event]] = {
 }
 
 
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether a kill while writing left half a line, which the next one must not be glued to."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file; a torn last line (a kill while writing) and unknown kinds are passed over."""
+    """The events of a file; a torn last line (a kill while writing), damaged lines and unknown kinds are passed over."""
     if not path.exists():
         return
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            event = parse_event(line)
-            if event is not None:
-                yield event
+    with open(path, "rb") as file:
+        yield from parse_events(file)
 
 
-def parse_event(line: str) -> Event | None:
-    """The event that a line holds; None where it is torn, or of an unknown kind."""
+def parse_events(lines: Iterable[bytes]) -> Iterator[Event]:
+    """The events among lines of an event file, ended by b"\\n" alone: a text may hold what else Unicode calls a line's end."""
+    for line in lines:
+        event = _parse(line)
+        if event is not None:
+            yield event
+
+
+def _parse(line: bytes) -> Event | None:
     try:
-        row: dict[str, Any] = json.loads(line)
-    except ValueError:
+        row = json.loads(line.decode("utf-8"))
+        return _reader(row["event"]).validate_python(row)
+    except (ValueError, LookupError, TypeError, RecursionError):  # pydantic's error is a ValueError
         return None
-    kind = _KINDS.get(row.pop("event", ""))
-    return None if kind is None else kind(**row)
+
+
+@functools.cache
+def _reader(name: str) -> TypeAdapter[Event]:
+    return TypeAdapter(_KINDS[name])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from potstill.errors import StoreError
 from potstill.spec import RunSpec, dump_spec
-from potstill.store.atomic import fingerprint, hash_file, read_json, store_error, write_json, write_text
+from potstill.store.atomic import damaged, fingerprint, hash_file, read_object, store_error, write_json, write_text
 from potstill.store.events import EventLog, Listener, StageName
 
 FOLDERS: dict[StageName, str] = {
@@ -36,13 +37,18 @@ class Run:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger of generation: the run's own, or the one that it shares."""
+        return self.spec.generation.ledger or self.path("generation", "ledger.sqlite")
+
     def stage(self, name: StageName) -> StageRecord:
         """What is on record of a stage."""
         return StageRecord(self.folder, name)
 
 
 class RunLock:
-    """Holds a run folder against a second process; let go when the process ends, however it ends."""
+    """Holds a run folder, made where it was missing, against a second process; let go when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -51,6 +57,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         path = self._folder / ".lock"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a+", encoding="utf-8")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -76,7 +83,13 @@ class StageRecord:
     """`<stage folder>/stage.json`: the fingerprint of what a stage read, and the hashes of what it wrote.
 
     A stage is begun with its inputs. Where the same inputs were begun before, it resumes on what stands in its folder;
-    where others were, what belongs to those is discarded.
+    where others were, what belongs to those is set aside in `.before/` until the stage is finished, `stage.json` with it:
+    first when it goes and last when it comes back, so that a kill at any moment leaves enough to tell what is whose.
+
+        stage.json   .before/stage.json
+        there        no                   the usual
+        there        there                another attempt was begun; `.before` holds what stood before it
+        no           there                killed while moving: all of it is put back
     """
 
     def __init__(self, run_folder: Path, name: StageName) -> None:
@@ -84,6 +97,7 @@ class StageRecord:
         self.folder = run_folder / FOLDERS[name]
         self._run_folder = run_folder
         self._path = self.folder / "stage.json"
+        self._before = self.folder / ".before"
 
     def stands(self, inputs: object) -> bool:
         """True where the stage finished on these inputs and its outputs are unchanged."""
@@ -101,23 +115,46 @@ class StageRecord:
         """True where an attempt on these very inputs is on record."""
         return self._read().get("inputs") == fingerprint(inputs)
 
+    def was_finished_on(self, inputs: object) -> bool:
+        """True where the stage finished on these very inputs, whatever became of its outputs since."""
+        return self.was_begun_on(inputs) and self._read().get("state") == "finished"
+
     def begin(self, inputs: object, *, discard: Sequence[str] = ()) -> bool:
         """Mark the stage as begun; True where it goes on from an earlier, cut attempt on the same inputs.
 
-        `discard` names entries of the stage's folder that belong to one set of inputs (checkpoints, say): they are removed
+        `discard` names entries of the stage's folder that belong to one set of inputs (checkpoints, say): they are set aside
         where the inputs changed.
         """
-        digest = fingerprint(inputs)
         resumed = self.was_begun_on(inputs)
-        if not resumed:
-            for name in discard:
-                _remove(self.folder / name)
-        write_json(self._path, {"state": "started", "inputs": digest})
+        with _moving(self.folder):
+            if not resumed:
+                self._set_aside(discard)
+            write_json(self._path, {"state": "started", "inputs": fingerprint(inputs)})
         return resumed
 
+    def put_back(self, discard: Sequence[str]) -> None:
+        """Undo `begin` after a failure: what was set aside stands again, unless the attempt has made some of `discard` itself."""
+        if self._is_aside() and not any((self.folder / name).exists() for name in discard):
+            # What cannot be moved now is moved by `reclaim`; the failure itself is what the user must hear of.
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+                self._restore()
+
+    def reclaim(self, inputs: object, discard: Sequence[str]) -> None:
+        """Put back what was set aside, where a kill left it half moved, or where it was made from these very inputs."""
+        with _moving(self.folder):
+            if self._is_aside() and self.exists() and read_object(self._before / "stage.json").get("inputs") == fingerprint(inputs):
+                self._drop(discard)
+                self._path.unlink()
+            if self._is_aside() and not self.exists():
+                self._restore()
+
     def finish(self, inputs: object, outputs: Sequence[Path]) -> None:
-        """Mark the stage as done, with the hashes of its outputs."""
+        """Mark the stage as done, with the hashes of its outputs; what was set aside for it goes."""
         hashes = {str(path.relative_to(self._run_folder)): hash_file(path) for path in outputs}
+        with _moving(self.folder):
+            (self._before / "stage.json").unlink(missing_ok=True)
+            _remove(self._before)
         write_json(self._path, {"state": "finished", "inputs": fingerprint(inputs), "outputs": hashes})
 
     def outputs(self) -> dict[str, str]:
@@ -130,21 +167,55 @@ class StageRecord:
         found: dict[str, str] = record["outputs"]
         return found
 
+    def _is_aside(self) -> bool:
+        return (self._before / "stage.json").exists()
+
+    def _set_aside(self, names: Sequence[str]) -> None:
+        if self._is_aside() or not self.exists():
+            self._drop(names)  # what stands here is an attempt's that came to nothing, or nobody's
+            return
+        _remove(self._before)
+        self._before.mkdir()
+        for name in ("stage.json", *names):
+            if (self.folder / name).exists():
+                os.rename(self.folder / name, self._before / name)
+
+    def _drop(self, names: Sequence[str]) -> None:
+        if self.exists():
+            write_json(self._path, {"state": "started", "inputs": ""})  # of no inputs, so that nobody resumes on half of it
+        for name in names:
+            _remove(self.folder / name)
+
+    def _restore(self) -> None:
+        for path in sorted(self._before.iterdir(), key=lambda path: path == self._before / "stage.json"):
+            os.rename(path, self.folder / path.name)
+        self._before.rmdir()
+
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
             return {}
-        record: dict[str, Any] = read_json(self._path)
+        record = read_object(self._path, "state", "inputs")
+        if record["state"] == "finished" and not isinstance(record.get("outputs"), dict):
+            raise damaged(self._path)
         return record
 
 
 def open_run(spec: RunSpec, folder: Path, listeners: tuple[Listener, ...] = ()) -> Run:
-    """Make or reopen a run folder; the resolved spec is written into it."""
+    """Make or reopen a run folder; the resolved spec is written into it. Where another process may be at work there, hold `RunLock`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise store_error(folder, error) from None
     write_text(folder / "spec.yaml", dump_spec(spec))
     return Run(spec, folder, EventLog(folder / "events.jsonl", listeners))
+
+
+@contextlib.contextmanager
+def _moving(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise store_error(folder, error) from None
 
 
 def _remove(path: Path) -> None:
