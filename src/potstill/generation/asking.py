@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from potstill.generation.interview import Interview
-from potstill.models.ask import Answers, Asking, Asks, ask_all
+from potstill.models.ask import Answers, ask_all
 from potstill.models.base import Model
 from potstill.models.budget import Budget
 from potstill.records import Example, Request
-from potstill.store.events import EventLog, Progress
-from potstill.store.ledger import Ledger
+from potstill.store.events import EventLog
 
 Rows = Callable[[], Iterable[Example]]
 """The rows, from the start, as often as they are wanted."""
@@ -61,6 +60,8 @@ async def ask_rows_async(
     batched: bool = False,
 ) -> None:
     """`ask_rows` inside a running event loop."""
+    from potstill.models.batch import by_batches
+
     models = list({id(seat.model): seat.model for seat in interview.seats}.values())
     going_on, number = count, 1
     while going_on:
@@ -68,7 +69,7 @@ async def ask_rows_async(
         expected = going_on * interview.first_asks
         with log.progress(title if number == 1 else f"{title}, step {number}", expected, "answers") as progress:
             streams = [(model, _requests(interview, rows(), number, model, found)) for model, found in zip(models, counts, strict=True)]
-            answers = await ask_all(streams, interview.ledger, progress, budget, way=_by_batch if batched else None)
+            answers = await ask_all(streams, interview.ledger, progress, budget, way=by_batches if batched else None)
             progress.skip(expected - sum(map(_seen, answers)))  # rows that ended before this step, or asked less
         going_on, number = counts[0].going_on, number + 1
 
@@ -81,13 +82,6 @@ def _requests(interview: Interview, rows: Iterable[Example], number: int, model:
             continue
         found.going_on += not step.last
         yield from (ask.request for ask in step.asks if ask.seat.model is model)
-
-
-def _by_batch(model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> Asks:
-    from potstill.models.batch import BatchedAsking
-    from potstill.models.openai_http import OpenAIModel
-
-    return BatchedAsking(model, ledger, progress, budget) if isinstance(model, OpenAIModel) else Asking(model, ledger, progress, budget)
 
 
 def _seen(answers: Answers) -> int:

@@ -121,15 +121,14 @@ async def ask_async(
 
 
 class Asks(Protocol):
-    """One model's questions being asked, by whatever way."""
+    """A way to ask one model: in calls (`Asking`), or another."""
 
     async def run(self, requests: Iterable[Request]) -> Answers:
-        """Ask what is missing, as `ask_async` does."""
+        """Ask what is missing in the ledger. Raises as `ask_async`."""
         ...
 
 
 Way = Callable[[Model, Ledger, Progress | None, Budget], Asks]
-"""How a model is asked: call by call (`Asking`), or otherwise."""
 
 
 async def ask_all(
@@ -137,30 +136,38 @@ async def ask_all(
     ledger: Ledger,
     progress: Progress | None = None,
     budget: Budget | None = None,
-    *,
     way: Way | None = None,
 ) -> list[Answers]:
-    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all."""
-    shared, by = budget or Budget(Caps(), ledger.spent()), way or Asking
-    with terminate_as_interrupt() as terminated:
+    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all.
+
+    `way` is how a model is asked; by default in calls.
+    """
+    shared = budget or Budget(Caps(), ledger.spent())
+    asking = [((way or Asking)(model, ledger, progress, shared), requests) for model, requests in streams]
+    with _terminate_as_interrupt() as terminated:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(by(model, ledger, progress, shared).run(requests)) for model, requests in streams]
+                tasks = [group.create_task(_as_far_as_it_goes(one, requests)) for one, requests in asking]
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            raise failures.exceptions[0] from None
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
             raise
-    return [task.result() for task in tasks]
+    answers = []
+    for task in tasks:
+        if isinstance(result := task.result(), BudgetError):
+            raise result
+        answers.append(result)
+    return answers
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that says most: what broke, before what was only used up."""
-    found: list[BaseException] = []
-    for failure in failures.exceptions:
-        found.append(_first(failure) if isinstance(failure, BaseExceptionGroup) else failure)
-    return min(found, key=lambda failure: isinstance(failure, BudgetError))
+async def _as_far_as_it_goes(asking: Asks, requests: Iterable[Request]) -> Answers | BudgetError:
+    """A budget that is used up does not call off what other models were asked already, and is paid for."""
+    try:
+        return await asking.run(requests)
+    except BudgetError as error:
+        return error
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:
@@ -451,7 +458,7 @@ def _sum(total: float | None, more: float | None) -> float | None:
 
 
 @contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[threading.Event]:
+def _terminate_as_interrupt() -> Iterator[threading.Event]:
     """SIGTERM cancels this task meanwhile, as asyncio does for SIGINT: that leaves time to write what has arrived.
 
     It does not go by way of SIGINT, which shells have background jobs ignore.

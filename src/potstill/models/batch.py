@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import uuid
 from collections import Counter
@@ -19,8 +20,9 @@ from typing import IO
 
 from potstill.errors import BudgetError, EndpointError
 from potstill.models import openai_batches
-from potstill.models.ask import Answers, Question, after, request_key, terminate_as_interrupt
-from potstill.models.budget import Budget, Caps, cost_of
+from potstill.models.ask import Answers, Asking, Asks, Question, after, ask_all, request_key
+from potstill.models.base import Model
+from potstill.models.budget import Budget, cost_of
 from potstill.models.openai_batches import BatchDesk, Line, ProviderBatch, read_line
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import failure
@@ -56,14 +58,15 @@ async def ask_batched(
     what comes of them. Rows whose failure may pass, and those that an expired batch left unanswered, are asked again in another batch,
     `max_attempts` times in all. EndpointError is raised where the provider refuses a batch, or somebody has cancelled it there.
     """
-    with terminate_as_interrupt() as terminated:
-        try:
-            asking = BatchedAsking(model, ledger, progress, budget or Budget(Caps(), ledger.spent()), poll_s=poll_s)
-            return await asking.run(requests)
-        except asyncio.CancelledError:
-            if terminated.is_set():
-                raise KeyboardInterrupt from None
-            raise
+    [answers] = await ask_all([(model, requests)], ledger, progress, budget, functools.partial(by_batches, poll_s=poll_s))
+    return answers
+
+
+def by_batches(model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, *, poll_s: float = POLL_S) -> Asks:
+    """For `ask_all`: an endpoint's model is asked by batches, any other in calls."""
+    if isinstance(model, OpenAIModel):
+        return BatchedAsking(model, ledger, progress, budget, poll_s=poll_s)
+    return Asking(model, ledger, progress, budget)
 
 
 def batch_price(cost: Cost) -> Cost:
@@ -102,7 +105,7 @@ class _Batch:
 
 
 class BatchedAsking:
-    """One call of `ask_batched`, for those who handle signals themselves: batches are handed in one by one, and followed together.
+    """Asking one model by batches: they are handed in one by one, and followed together.
 
     The next is handed in when the provider has checked the last: a wrong model name stops the first, and a full queue the one that
     is too many.

@@ -24,7 +24,7 @@ from urllib.parse import urljoin
 import aiohttp
 
 from potstill.errors import EndpointError
-from potstill.models.openai_http import OpenAIModel, Query, no_reply
+from potstill.models.openai_http import OpenAIModel, Query
 from potstill.models.openai_wire import read_complaint
 from potstill.records import Fault, Request
 from potstill.store.atomic import store_error
@@ -35,6 +35,7 @@ MOST_BYTES = 190_000_000
 METADATA = "potstill_batch"
 """Our id of a batch stands under this name in the provider's metadata."""
 OVER = {"completed", "failed", "expired", "cancelled"}
+_NO_REPLY = (aiohttp.ClientError, OSError, UnicodeError)
 _NO_BATCHES = "does this endpoint take batches? `generation.mode: live` asks without"
 _QUEUE_FULL = "token_limit_exceeded"
 _PAGE = 100
@@ -200,7 +201,7 @@ class BatchDesk:
             url = self._model.route(path)
             async with self._model.call(method, url, json=json, form=form, query=query, long=form is not None) as response:
                 text = self._model.without_key(await response.text(encoding="utf-8", errors="replace"))
-        except no_reply() as error:
+        except _NO_REPLY as error:
             raise _Passing(*self._model.why(error)) from None
         if response.status not in {200, 201}:
             raise self._refusal(path, response, text, unknown)
@@ -218,7 +219,7 @@ class BatchDesk:
                         unless_whole.pop_all()
                         return file
                     text = self._model.without_key(await response.text(encoding="utf-8", errors="replace"))
-            except no_reply() as error:
+            except _NO_REPLY as error:
                 raise _Passing(*self._model.why(error)) from None
         if response.status in _REDIRECTS and "Location" in response.headers and redirects:
             return await self._download(urljoin(url, response.headers["Location"]), unknown, redirects - 1)

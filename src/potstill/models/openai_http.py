@@ -35,7 +35,7 @@ from potstill.models.throttle import Limits, Throttle
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
 
-if TYPE_CHECKING:  # a spec is checked without it
+if TYPE_CHECKING:
     import aiohttp
 
 Query = Mapping[str, str] | None
@@ -154,7 +154,7 @@ class OpenAIModel:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """One HTTP call; the key goes to the endpoint's own address alone. `long`: the time-out counts from byte to byte.
 
-        Whoever calls hands what it raises to `why`.
+        Whoever calls hands what it raises (aiohttp's errors, OSError, UnicodeError) to `why`.
         """
         import aiohttp
 
@@ -187,9 +187,11 @@ class OpenAIModel:
         return self.without_key(f"the connection broke: {str(error) or type(error).__name__}"), Fault("down", charged=True)
 
     async def _attempt(self, request: Request, count: int) -> list[Completion]:
+        import aiohttp  # here, as everywhere in this file, so that a spec can be checked without it
+
         try:
             return await self._call(request, count)
-        except no_reply() as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             return self._failed(count, *self.why(error))
 
     async def _call(self, request: Request, count: int) -> list[Completion]:
@@ -345,10 +347,3 @@ def _seconds_until(date: str) -> float:
         return email.utils.mktime_tz(then) - time.time() if then else 0.0
     except (ValueError, OverflowError):
         return 0.0
-
-
-def no_reply() -> tuple[type[Exception], ...]:
-    """What a call raises that brought nothing back; time-outs among them."""
-    import aiohttp
-
-    return aiohttp.ClientError, OSError, UnicodeError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import random
@@ -23,9 +24,10 @@ import pytest
 
 from potstill.errors import BudgetError, EndpointError, StoreError
 from potstill.models import openai_batches
-from potstill.models.ask import Answers, ask_async
-from potstill.models.batch import ask_batched, batch_price
+from potstill.models.ask import Answers, ask_all, ask_async
+from potstill.models.batch import ask_batched, batch_price, by_batches
 from potstill.models.budget import Budget, Caps
+from potstill.models.echo import EchoModel
 from potstill.models.openai_batches import METADATA
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.testing import LOST_REPLY, RESET, TORN_JSON, Fault, OpenAIStub, refused
@@ -119,6 +121,21 @@ def test_every_request_is_answered_at_half_the_price(tmp_path: Path) -> None:
         assert answers.dollars == ledger.dollars() == 0.5 * (40 + 2 * 40)
         assert states(ledger) == (20, 0, 0)
         assert len(stub.desk.batches) == 1
+
+
+def test_of_several_models_those_behind_endpoints_are_asked_by_batches_and_others_in_calls(tmp_path: Path) -> None:
+    async def both() -> list[Answers]:
+        model = model_of(stub)
+        way = functools.partial(by_batches, poll_s=POLL_S)
+        try:
+            return await ask_all([(model, questions(3)), (EchoModel(), questions(4))], ledger, way=way)
+        finally:
+            await model.close()
+
+    with OpenAIStub() as stub, ledger_at(tmp_path) as ledger:
+        assert [answers.asked for answers in asyncio.run(both())] == [3, 4]
+        assert [len(keys) for keys in stub.desk.asked] == [3]
+        assert stub.calls == []
 
 
 def test_what_is_answered_is_not_asked_again_and_equal_requests_are_one(tmp_path: Path) -> None:
