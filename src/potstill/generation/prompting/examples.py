@@ -42,7 +42,7 @@ def choose_examples(count: int, strategy: Strategy, task: Task, rows: Iterable[E
     spread = [worked for level in zip_longest(*(by_answer[answer] for answer in order)) for worked in level if worked is not None]
     if len(spread) <= count:
         raise DataError(
-            f"generation.prompting.examples: {count} worked examples are wanted, but only {len(spread)} training rows can serve (and one is "
+            f"generation.prompting.examples: {count} worked examples are wanted, but only {len(spread)} training rows can serve (one is "
             "kept to spare); they need a `reference`, and for chain_of_thought a `rationale`"
         )
     return tuple(spread[: count + 1])
