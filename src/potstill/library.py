@@ -26,15 +26,20 @@ from potstill.data.dataset import Dataset, load_dataset
 from potstill.errors import CapabilityError, DataError, StoreError
 from potstill.evaluation.latency import Timing
 from potstill.evaluation.memory import Sizes, profile_memory
-from potstill.generation.plan import Interview, Round, Transcript
+from potstill.generation.asking import ask_rows_async, rows_of
+from potstill.generation.collect import Judged, judge_rows
+from potstill.generation.interview import Interview
+from potstill.generation.panel import caps_of
+from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
-from potstill.models.ask import ask_async
 from potstill.models.base import Model
+from potstill.models.budget import Budget
 from potstill.models.load import load_local, load_model
 from potstill.pipeline import run_pipeline
 from potstill.records import Example, Message, Sampling
-from potstill.spec import GatesSpec, RunSpec, TaskSpec, TrainingSpec, WeightsSpec, load_spec, spec_from_dict
+from potstill.spec import GatesSpec, GenerationSpec, RunSpec, TaskSpec, TrainingSpec, WeightsSpec, load_spec, spec_from_dict
 from potstill.store.atomic import fingerprint, read_json, store_error, write_json
+from potstill.store.events import EventLog
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks.base import Task as TaskOf
@@ -66,35 +71,39 @@ def generate_teacher_responses(
     task: Task = None,
     sampling: Sampling | None = None,
     gates: GatesSpec | None = None,
+    generation: GenerationSpec | None = None,
     folder: str | Path | None = None,
 ) -> Dataset:
     """Rows that the teacher answered acceptably: its answers as assistant turns, named in `trained_turns`; `reference` keeps the gold.
 
-    `sampling` is by default greedy, as long as the task allows; `gates` say which answers are dropped. With a `folder` the
-    answers are kept in a ledger there, and none is asked for twice, a killed process's included. Raises EndpointError and
-    ModelError where the teacher cannot be asked, DataError where no answer is acceptable.
+    `sampling` is by default greedy, as long as the task allows; `gates` say which answers are dropped; `generation` holds prompting,
+    samples, and the budget. With a `folder` the answers are kept in a ledger there, and none is asked for twice, a killed process's
+    included. Raises EndpointError and ModelError where the teacher cannot be asked, BudgetError where a cap is reached, DataError
+    where no answer is acceptable.
     """
     rows = _rows(dataset, task)
     scored = _scored(rows, task)
     model = _loaded(teacher)
     chosen = sampling or Sampling(max_new_tokens=scored.task.max_new_tokens)
 
-    def ask() -> list[Transcript]:
+    asking = generation or GenerationSpec()
+
+    def ask() -> list[Judged]:
         with ExitStack() as stack:
             place = Path(folder) if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
             _make(place)
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
-            interview = Interview(scored.task, model, ledger, chosen, gates or GatesSpec())
-            asyncio.run(_ask_all_turns(interview, rows))
-            return [interview.transcript(row) for row in rows]
+            seat = Seat(model.name, model, chosen)
+            interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=gates)
+            budget = Budget(caps_of(asking.budget), ledger.spent(), ledger.usage().seconds)
+            asyncio.run(_ask_and_leave(interview, rows, budget))
+            return list(judge_rows(interview, rows))
 
-    transcripts = outside_any_loop(ask)
-    kept = Dataset.of(
-        replace(found.example, messages=found.messages, trained_turns=found.trained_turns) for found in transcripts if found.messages
-    )
+    judged = outside_any_loop(ask)
+    kept = Dataset.of(row for one in judged for row in one.rows)
     if not len(kept):
-        dropped = next((found.dropped for found in transcripts if found.dropped is not None), None)
-        reason = f"; the first: {dropped.verdicts[-1].reason}" if dropped is not None else ""
+        drop = next((one.drop for one in judged if one.drop is not None), None)
+        reason = f"; the first: {drop[0].reason}" if drop is not None else ""
         raise DataError(f"none of {len(rows)} answers of {model.name} is acceptable{reason}")
     return kept
 
@@ -200,16 +209,13 @@ def run(spec: RunSpec | Mapping[str, Any] | str | Path, folder: str | Path | Non
     return outside_any_loop(lambda: run_pipeline(loaded, place))
 
 
-async def _ask_all_turns(interview: Interview, rows: Sequence[Example]) -> None:
+async def _ask_and_leave(interview: Interview, rows: Sequence[Example], budget: Budget) -> None:
+    model = interview.teachers[0].model
     try:
-        for turn in itertools.count():
-            round_ = Round(interview, turn)
-            await ask_async(interview.model, round_.requests(rows), interview.ledger)
-            if not round_.going_on:
-                return
+        await ask_rows_async(interview, rows_of(rows), len(rows), EventLog(), budget=budget)
     finally:
-        if not interview.model.capabilities.logits:
-            await interview.model.close()
+        if not model.capabilities.logits:
+            await model.close()
 
 
 def _figures(model: Model | str, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
@@ -241,7 +247,7 @@ def _with_answer(row: Example, task: TaskOf) -> Example:
     messages = task.render(question)
     if row.trained_turns or messages is None or not question.reference:
         return row
-    answers = [place for place, message in enumerate(messages) if message.role == "assistant" and place > 0]
+    answers = [place for place, (before, _) in enumerate(itertools.pairwise(messages), start=1) if before.role == "user"]
     learnt = (*answers, len(messages)) if task.type == "conversation" else (len(messages),)
     return replace(row, messages=(*messages, Message("assistant", question.reference[0])), trained_turns=learnt)
 

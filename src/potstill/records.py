@@ -28,8 +28,11 @@ class Example:
 
     `messages` ends with a user turn, except in conversations, where assistant turns stand between the user's.
     `reference` holds the acceptable gold answers (empty: none known). Rows of one `group` never fall into
-    different splits, and are resampled together. `trained_turns` names the assistant turns (positions in
-    `messages`) that a student learns from; it is filled by generation.
+    different splits, and are resampled together.
+
+    Generation fills the rest: `trained_turns` names the assistant turns (positions in `messages`) that a student learns from,
+    `teacher` who wrote them, `distribution` how the votes of several samples fell (parsed answer, share), `source` the row that a
+    written prompt was made from.
     """
 
     id: str
@@ -39,6 +42,9 @@ class Example:
     group: str | None = None
     tags: tuple[str, ...] = ()
     trained_turns: tuple[int, ...] = ()
+    teacher: str | None = None
+    distribution: tuple[tuple[str, float], ...] = ()
+    source: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row as `data/*.jsonl` holds it: absent fields are left out."""
@@ -53,6 +59,12 @@ class Example:
             row["tags"] = list(self.tags)
         if self.trained_turns:
             row["trained_turns"] = list(self.trained_turns)
+        if self.teacher is not None:
+            row["teacher"] = self.teacher
+        if self.distribution:
+            row["distribution"] = dict(self.distribution)
+        if self.source is not None:
+            row["source"] = self.source
         return row
 
     @classmethod
@@ -66,6 +78,9 @@ class Example:
             group=row.get("group"),
             tags=tuple(row.get("tags", ())),
             trained_turns=tuple(row.get("trained_turns", ())),
+            teacher=row.get("teacher"),
+            distribution=tuple(row.get("distribution", {}).items()),
+            source=row.get("source"),
         )
 
 

@@ -11,10 +11,12 @@ import pytest
 
 import potstill
 from potstill.errors import CapabilityError, DataError, SpecError, StoreError
+from potstill.library import _with_answer
 from potstill.models.echo import EchoModel
 from potstill.models.testing import OpenAIStub
 from potstill.records import Example, Message, Request
 from potstill.spec import GatesSpec, TaskSpec, TrainingSpec
+from potstill.tasks import build_task
 
 WORDS = ["amber", "bronze", "coral", "denim", "ebony", "fawn", "ginger", "hazel", "ivory", "jade", "khaki", "lilac"]
 QUICK = TrainingSpec(epochs=1, batch_size=4, learning_rate=1e-3, evaluations=1)
@@ -73,6 +75,12 @@ def test_a_conversations_history_holds_the_teachers_own_answers() -> None:
     assert heard == [["one"], ["one", "reply 1", "two"]]
     assert [message.content for message in row.messages] == ["one", "reply 1", "two", "reply 3"]
     assert row.trained_turns == (1, 3)
+
+
+def test_a_greeting_is_history_and_not_learnt() -> None:
+    turns = (Message("assistant", "Welcome!"), Message("user", "one"), Message("assistant", "gold one"), Message("user", "two"))
+    row = _with_answer(Example("a", turns, ("gold two",)), build_task(TaskSpec(type="conversation", instruction="Be kind.")))
+    assert [row.messages[turn].content for turn in row.trained_turns] == ["gold one", "gold two"]
 
 
 def test_answers_that_the_gates_drop_are_left_out_unless_the_gates_are_off() -> None:

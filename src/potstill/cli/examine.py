@@ -10,7 +10,7 @@ from potstill.cli.estimate import Bill, SplitSize, asking_seconds, measure_split
 from potstill.cli.fit import LocalModel, look_up, same_tokens
 from potstill.data.inspect import inspect_data
 from potstill.errors import PotstillError, SpecError
-from potstill.generation.plan import lacks_references
+from potstill.generation.stage import lacks_references
 from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher, weights_of
 from potstill.models.locate import is_local
@@ -92,7 +92,7 @@ class Examination:
         started = time.monotonic()
         answer = asyncio.run(_ask_once(model))
         seconds = time.monotonic() - started
-        if answer.finish_reason == "error":
+        if answer.finish_reason == "error" and not _ran_out(answer):
             self._found.problems.append(f"teacher: {where} does not answer: {answer.error}")
             return
         self._call_seconds = seconds
@@ -220,6 +220,11 @@ async def _ask_once(model: Model) -> Completion:
     finally:
         await model.close()
     return answer
+
+
+def _ran_out(answer: Completion) -> bool:
+    """Whether the probe's few tokens all went into thinking: that is an answer, of a model that thinks."""
+    return "tokens went into thinking" in (answer.error or "")
 
 
 def _seconds_text(seconds: float | None) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from potstill.errors import ModelError
 from potstill.models import catalogue
 from potstill.models.cache import cache_folder
-from potstill.models.folder import check_folder, count_parameters, read_config
+from potstill.models.folder import check_folder, count_parameters, has_chat_template, read_config
+from potstill.models.gguf_header import read_gguf_header
 from potstill.models.locate import locate
 from potstill.records import Message
 from potstill.spec import WeightsSpec
@@ -60,11 +61,19 @@ def look_up(weights: WeightsSpec) -> LocalModel:
     entry = catalogue.find(weights.model)
     folder = _at_hand(weights)
     parameters, context, layers = (entry.parameters, entry.context, None) if entry else (None, None, None)
-    if folder is None or folder.is_file():
-        return LocalModel(weights.model, folder, parameters, context, layers, None)
+    if folder is None:
+        return LocalModel(weights.model, None, parameters, context, layers, None)
+    if folder.is_file():
+        header = read_gguf_header(folder)
+        return LocalModel(weights.model, folder, float(header.parameters), header.context or context, header.layers, None)
     check_folder(folder)
+    if weights.chat_template is None and not has_chat_template(folder):
+        raise ModelError(
+            f"{folder}: its tokenizer brings no chat template; name a Jinja file in `chat_template:` beside `model:`, "
+            "or choose the model's instruct version"
+        )
     config = read_config(folder)
-    inner = config.get("text_config", config)
+    inner = config.get("text_config") or config
     return LocalModel(
         name=weights.model,
         folder=folder,
@@ -87,9 +96,12 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     try:
         text = path.read_text(encoding="utf-8")
         json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); copy or download it again") from None
-    return Tokenizer.from_str(text)
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # noqa: BLE001 (the package raises no other kind)
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {error}; copy or download it again") from None
 
 
 def same_tokens(left: LocalModel, right: LocalModel) -> bool | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from potstill import __version__
-from potstill.cli import check, demo, doctor, init, models, run, schema
+from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema
 from potstill.errors import PotstillError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command()(init.init)
 app.command()(check.check)
 app.command()(run.run)
 app.command()(run.generate)
+app.command()(gates.gates)
+app.command()(data.data)
 app.command()(run.train)
 app.command()(run.evaluate)
 app.command()(run.report)

@@ -11,6 +11,7 @@ from potstill.errors import UsageError
 
 if TYPE_CHECKING:
     from potstill.models.catalogue import Entry
+    from potstill.spec import PriceSpec
 
 models_app = typer.Typer(help="The catalogue of teachers and students.", invoke_without_command=True)
 _UNKNOWN = "–"
@@ -81,25 +82,34 @@ def _pull_embedded(source: Literal["index", "hub"]) -> Path:
 
 
 def _row(name: str, entry: Entry) -> tuple[str, ...]:
-    prices = (entry.price.input_per_million, entry.price.output_per_million)
-    price = "" if entry.base_url is None else "/".join(_UNKNOWN if side is None else f"{side:g}" for side in prices)
+    price, _ = _price(entry)
+    priced = f"{price.input_per_million:g}/{price.output_per_million:g}" if price else _UNKNOWN
     where = [word for word, there in (("endpoint", entry.base_url), ("local", entry.has_weights)) if there]
     return (
         name,
         f"{', '.join(entry.roles) or 'any'} ({', '.join(where)})",
         _UNKNOWN if entry.parameters is None else _count(entry.parameters),
         _UNKNOWN if entry.context is None else f"{entry.context:,}",
-        price,
+        priced if entry.base_url else "",
         entry.licence or _UNKNOWN,
     )
 
 
+def _price(entry: Entry) -> tuple[PriceSpec | None, str]:
+    """What the entry's endpoint asks, and who says so."""
+    from potstill.models.pricing import price_of, price_source
+
+    listed = entry.price_spec()
+    if listed is not None:
+        return listed, ", ".join(part for part in (entry.price.as_of, entry.price.source) if part)
+    return price_of(entry.base_url, entry.api_model or ""), price_source()
+
+
 def _price_line(entry: Entry) -> str:
-    price = entry.price
-    if price.input_per_million is None or price.output_per_million is None:
+    price, source = _price(entry)
+    if price is None:
         return "unknown; give `teacher.price` in the spec to have costs estimated"
-    origin = ", ".join(part for part in (price.as_of, price.source) if part)
-    return f"${price.input_per_million:g} a million tokens read, ${price.output_per_million:g} written{f' ({origin})' if origin else ''}"
+    return f"${price.input_per_million:g} a million tokens read, ${price.output_per_million:g} written{f' ({source})' if source else ''}"
 
 
 def _text(value: object) -> str:

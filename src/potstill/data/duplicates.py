@@ -13,7 +13,8 @@ import numpy as np
 from potstill.data.intake import Advance, BoolArray, Intake
 from potstill.data.near import NearIndex, Shingles, template_shingles
 from potstill.data.ondisk import Dataset, IntArray
-from potstill.data.text import prompt_text, shingles
+from potstill.data.text import compared_text, shingles
+from potstill.records import Example
 
 EXAMPLES = 50
 _BATCH = 1_000
@@ -40,6 +41,10 @@ class Part:
         """Where the split's n-th row was read."""
         return self.intake.place(int(self.rows[row]))
 
+    def text(self, example: Example) -> str:
+        """What is compared of a row of the split."""
+        return compared_text(example, with_system=self.intake.with_systems)
+
     def without(self, unwanted: BoolArray) -> Part:
         """The split less some of its rows."""
         return Part(self.split, self.intake, self.rows[~unwanted])
@@ -47,12 +52,16 @@ class Part:
 
 @dataclass
 class Pair:
-    """Which rows of `split` stand in `other` too, as masks over the rows of `split`."""
+    """Which rows of `split` stand in `other` too, as masks over the rows of `split`.
+
+    `same_question` marks those that are equal but for their system prompts, where these are compared; they are no duplicates.
+    """
 
     split: str
     other: str
     exact: BoolArray
     near: BoolArray
+    same_question: BoolArray
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -71,15 +80,17 @@ class Duplicates:
 
     threshold: float
     pairs: tuple[Pair, ...]
-    template_shingles: int = 0
+    template: Shingles = frozenset()
     unverified: int = 0
+    with_systems: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The content of `leaks.json`."""
+        what = "system prompts and user turns" if self.with_systems else "user turns"
         return {
             "near_duplicate": self.threshold,
-            "compared": "all messages but system: exactly (case and blanks aside), and by Jaccard similarity of three-word shingles",
-            "template_shingles_left_out": self.template_shingles,
+            "compared": f"{what}: exactly (case and blanks aside), and by Jaccard similarity of three-word shingles (punctuation aside)",
+            "template_shingles_left_out": len(self.template),
             "rows_with_proposals_left_unverified": self.unverified,
             "pairs": [pair.to_json() for pair in self.pairs],
             "examples": [example for pair in self.pairs for example in pair.examples][:EXAMPLES],
@@ -87,14 +98,14 @@ class Duplicates:
 
 
 def find_duplicates(train: Part, validation: Part, test: Part, *, threshold: float, advance: Advance = int) -> Duplicates:
-    """Compare the prompts of train with validation's and test's, and validation's with test's.
+    """Compare the questions of train with validation's and test's, and validation's with test's.
 
-    A prompt is all messages but the system one. Exact: equal but for case and blanks. Near: Jaccard similarity of three-word
-    shingles ≥ `threshold`; shingles of a template that many rows share do not count. Validation and test are indexed, train is
-    streamed past them.
+    A question is the user's turns, with the system prompt where `Intake.comparing_systems` says so. Exact: equal but for case and
+    blanks. Near: Jaccard similarity of three-word shingles ≥ `threshold`; shingles of a template that many rows share do not
+    count. Validation and test are indexed, train is streamed past them.
     """
     pairs = tuple(_exact(part, other) for part, other in ((validation, test), (train, test), (train, validation)))
-    template = template_shingles(_sample((train, validation, test)))
+    template = template_shingles(_Sample((train, validation, test)))
     indexed = (test, validation)
     index = NearIndex(threshold, functools.lru_cache(maxsize=4096)(functools.partial(_shingles_at, indexed, template)))
     for part in indexed:
@@ -104,13 +115,14 @@ def find_duplicates(train: Part, validation: Part, test: Part, *, threshold: flo
         for start, batch in _batches(part, template, advance):
             for row, similar in enumerate(index.search(batch), start):
                 _note_near(row, similar, part, indexed, against)
-    return Duplicates(threshold, pairs, len(template), index.unverified)
+    return Duplicates(threshold, pairs, template, index.unverified, train.intake.with_systems)
 
 
 def _exact(part: Part, other: Part) -> Pair:
     here, there = part.intake.contents[part.rows], other.intake.contents[other.rows]
     mask = np.isin(here, there)
-    pair = Pair(part.split, other.split, exact=mask, near=np.zeros_like(mask))
+    asked = np.isin(part.intake.questions[part.rows], other.intake.questions[other.rows])
+    pair = Pair(part.split, other.split, exact=mask, near=np.zeros_like(mask), same_question=asked & ~mask)
     for row in np.flatnonzero(mask)[:EXAMPLES]:
         pair.examples.append(_example(part, int(row), other, int(np.flatnonzero(there == here[row])[0]), 1.0))
     return pair
@@ -140,31 +152,33 @@ def _example(part: Part, row: int, other: Part, other_row: int, similarity: floa
         "other_id": other.dataset[other_row].id,
         "other_place": other.place(other_row),
         "similarity": round(similarity, 4),
-        "prompt": prompt_text(part.dataset[row])[:200],
+        "prompt": part.text(part.dataset[row])[:200],
     }
 
 
-def _sample(parts: Sequence[Part]) -> Iterator[Shingles]:
-    """The shingles of up to 2,000 rows, evenly spaced over all splits."""
-    total = sum(map(len, parts))
-    stride = max(1, total // _TEMPLATE_SAMPLE)
-    position = 0
-    for part in parts:
-        rows = range(-position % stride, len(part), stride)
-        yield from (shingles(prompt_text(part.dataset[row])) for row in rows)
-        position += len(part)
+@dataclass(frozen=True)
+class _Sample:
+    """The shingles of about 2,000 rows, evenly spaced over all splits; read anew each time they are gone through."""
+
+    parts: Sequence[Part]
+
+    def __iter__(self) -> Iterator[Shingles]:
+        stride = max(1, sum(map(len, self.parts)) // _TEMPLATE_SAMPLE)
+        position = 0
+        for part in self.parts:
+            yield from (shingles(part.text(part.dataset[row])) for row in range(-position % stride, len(part), stride))
+            position += len(part)
 
 
 def _shingles_at(indexed: tuple[Part, Part], template: Shingles, key: int) -> Shingles:
-    first, second = indexed
-    example = first.dataset[key] if key < len(first) else second.dataset[key - len(first)]
-    return shingles(prompt_text(example)) - template
+    part, row = (indexed[0], key) if key < len(indexed[0]) else (indexed[1], key - len(indexed[0]))
+    return shingles(part.text(part.dataset[row])) - template
 
 
 def _batches(part: Part, template: Shingles, advance: Advance) -> Iterator[tuple[int, list[Shingles]]]:
     rows = iter(part.dataset)
     start = 0
-    while batch := [shingles(prompt_text(example)) - template for example in itertools.islice(rows, _BATCH)]:
+    while batch := [shingles(part.text(example)) - template for example in itertools.islice(rows, _BATCH)]:
         yield start, batch
         start += len(batch)
         advance(len(batch))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from potstill.data.problems import shown
-from potstill.data.rows import kind
+from potstill.data.rows import kind, quote
 from potstill.errors import DataError
 
 MAX_LINE = 10 * 1024 * 1024
@@ -75,15 +75,28 @@ def _skip_line(file: IO[bytes], line: bytes) -> None:
         line = file.readline(MAX_LINE)
 
 
+class _RepeatedKeyError(ValueError):
+    """One key stands twice in an object: Python would take the last one and say nothing."""
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedKeyError(next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place])))
+    return found
+
+
 def _object(line: bytes) -> RawRow:
     if b"\0" in line:
         return "holds NUL bytes; was the file cut off by a crash, or is it UTF-16? save it as UTF-8"
     try:
-        value = json.loads(line.decode())
+        value = json.loads(line.decode(), object_pairs_hook=_unique_keys)
     except UnicodeDecodeError as error:
         return f"is not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); save the file as UTF-8"
     except json.JSONDecodeError as error:
         return f"is not JSON: {error.msg} at column {error.colno}"
+    except _RepeatedKeyError as error:
+        return f"has the key {quote(error.args[0])} twice; keep one"
     except ValueError as error:
         return f"is not JSON: {error}"
     except RecursionError:

@@ -22,6 +22,7 @@ RECALL = 0.995
 """A pair exactly at the threshold is proposed with at least this chance; a closer pair with a higher one."""
 TEMPLATE_SHARE = 0.1
 TEMPLATE_ROWS = 10
+OWN_SHINGLES = 8
 BUCKET = 1_000
 """So many rows of one bucket are looked at: more share a band only where texts are stamped from one template."""
 VERIFIED = 64
@@ -39,9 +40,11 @@ def band_rows(threshold: float) -> int:
 
 
 def template_shingles(rows: Iterable[Shingles]) -> Shingles:
-    """Shingles that stand in more than a tenth of the rows (and in more than ten): a prompt template, which tells nothing.
+    """Shingles of a prompt template, which tell nothing: those of many rows that otherwise differ. `rows` is gone through twice.
 
-    Without them, a long instruction around a short question would make all questions near duplicates.
+    Many: more than ten, and more than a tenth. Otherwise differ: half of these rows have eight shingles or more of their own, as a
+    question in a template has, and a copy in which a word or two were changed has not; or the shingle stands in more than half
+    of all rows, which copies hardly do. Without them, a long instruction around a short question would make all questions near duplicates.
     """
     counts: Counter[str] = Counter()
     total = 0
@@ -49,7 +52,13 @@ def template_shingles(rows: Iterable[Shingles]) -> Shingles:
         counts.update(row)
         total += 1
     limit = max(TEMPLATE_ROWS, TEMPLATE_SHARE * total)
-    return frozenset(shingle for shingle, count in counts.items() if count > limit)
+    common = frozenset(shingle for shingle, count in counts.items() if count > limit)
+    different: Counter[str] = Counter()
+    for row in rows if common else ():
+        shared = row & common
+        if len(row) - len(shared) >= OWN_SHINGLES:
+            different.update(shared)
+    return frozenset(text for text in common if 2 * counts[text] > total or 2 * different[text] >= counts[text])
 
 
 class NearIndex:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.data.checks import row_check
 from potstill.data.duplicates import Duplicates, Pair, Part, find_duplicates
 from potstill.data.intake import BoolArray, Intake, take_in
-from potstill.data.labels import count_labels, label_check, labels_from_counts, unknown_labels
+from potstill.data.labels import count_labels, labels_from_counts, unknown_labels
 from potstill.data.problems import Problems, counted, shown
-from potstill.data.read import check_readable, count_lines
+from potstill.data.read import TABLES, check_readable, count_lines
+from potstill.data.rows import quote
 from potstill.data.split import split_off
 from potstill.errors import DataError
-from potstill.spec.sections import RunSpec
+from potstill.spec.sections import ColumnsSpec, RunSpec
 from potstill.store.events import EventLog
 
 SPLITS = ("train", "validation", "test")
@@ -53,7 +55,7 @@ def take_in_files(spec: RunSpec, problems: Problems, log: EventLog, folder: Path
                     split=split,
                     columns=spec.data.columns,
                     conversation=spec.task.type == "conversation",
-                    check=label_check(spec.task),
+                    check=row_check(spec.task),
                     folder=folder,
                     advance=progress.advance,
                 )
@@ -65,9 +67,12 @@ def take_in_files(spec: RunSpec, problems: Problems, log: EventLog, folder: Path
 
 def arrange(spec: RunSpec, intakes: dict[str, Intake], problems: Problems, log: EventLog) -> Prepared:
     """Split off what is missing, compare the splits, and find the labels."""
-    prepared = Prepared(problems)
+    prepared = Prepared(problems, notices=[text for intake in intakes.values() for text in intake.remarks.texts(intake.path)])
+    _note_unused_columns(spec, prepared)
     if "train" not in intakes or any(not len(intake.rows) for intake in intakes.values()) or len(intakes) < len(source_files(spec)):
         return prepared
+    if any(intake.several_systems for intake in intakes.values()):
+        intakes = {split: intake.comparing_systems() for split, intake in intakes.items()}
     try:
         _split(spec, intakes, prepared)
     except DataError as error:
@@ -78,6 +83,14 @@ def arrange(spec: RunSpec, intakes: dict[str, Intake], problems: Problems, log: 
     if spec.task.type == "nli":
         _find_labels(spec, prepared)
     return prepared
+
+
+def _note_unused_columns(spec: RunSpec, prepared: Prepared) -> None:
+    paths = source_files(spec).values()
+    if spec.data.columns != ColumnsSpec() and not any(path.suffix.lower() in TABLES for path in paths):
+        prepared.notices.append(
+            "`data.columns` names columns of CSV and Parquet files, and no file is one: it is not used; JSONL rows have keys of their own"
+        )
 
 
 def _split(spec: RunSpec, intakes: dict[str, Intake], prepared: Prepared) -> None:
@@ -94,9 +107,9 @@ def _split(spec: RunSpec, intakes: dict[str, Intake], prepared: Prepared) -> Non
         )
     left = np.arange(len(intake.rows))
     parts = {split: Part(split, given, np.arange(len(given.rows))) for split, given in intakes.items()}
-    for split, fraction in missing.items():
+    for still_to_come, (split, fraction) in zip(range(len(missing), 0, -1), missing.items(), strict=True):
         wanted = max(1, round(fraction * len(intake.rows)))
-        chosen = split_off(intake.units[left], wanted, seed=spec.seed, name=split)
+        chosen = split_off(intake.units[left], wanted, seed=spec.seed, name=split, keep=still_to_come)
         parts[split] = Part(split, intake, left[chosen])
         left = left[~chosen]
         if abs(len(parts[split]) - wanted) > max(1, wanted // 4):
@@ -146,11 +159,27 @@ def _compare(spec: RunSpec, prepared: Prepared, log: EventLog) -> None:
             prepared.notices.append(f"{what}; left out of {pair.split}")
         else:
             prepared.notices.append(what)
+    _note_limits(found, prepared)
+    _drop(prepared, unwanted)
+
+
+def _note_limits(found: Duplicates, prepared: Prepared) -> None:
+    """What the comparison cannot see."""
+    for pair in found.pairs:
+        if count := int(pair.same_question.sum()):
+            prepared.notices.append(
+                f"{pair.split} rows that ask what rows of {pair.other} ask, under another system prompt: {count:,}; "
+                "system prompts differ in this data, so these count as other questions"
+            )
+    if found.template:
+        prepared.notices.append(
+            f"{counted(len(found.template), 'three-word run')} that many rows share, such as {quote(min(found.template))}, left out of the "
+            "search for near duplicates as a prompt template: copies that differ in little more are not found"
+        )
     if found.unverified:
         prepared.notices.append(
             f"{found.unverified:,} rows resemble so many others that not all were compared: are they made from a template?"
         )
-    _drop(prepared, unwanted)
 
 
 def _describe(pair: Pair) -> str:
@@ -164,7 +193,7 @@ def _describe(pair: Pair) -> str:
 def _action(spec: RunSpec, pair: Pair, were_split_off: tuple[str, ...]) -> str:
     if pair.other == "test":
         asked = spec.data.test_duplicates
-        return "drop" if asked == "error" and "test" in were_split_off else asked
+        return asked if asked != "auto" else "drop" if "test" in were_split_off else "error"
     return "drop" if pair.other in were_split_off else "report"
 
 
@@ -191,5 +220,6 @@ def _find_labels(spec: RunSpec, prepared: Prepared) -> None:
         if unknown:
             some = ", ".join(sorted(unknown)[:5])
             prepared.notices.append(
-                f"{split} rows with labels that no training row has: {sum(unknown.values()):,} ({some}); the student cannot learn them"
+                f"{split} rows with labels that no training row has: {sum(unknown.values()):,} ({some}); the student cannot learn them, "
+                "and their answers count as wrong"
             )

@@ -45,6 +45,23 @@ class Problems:
         return DataError("\n".join(lines), self.kept)
 
 
+class Remarks:
+    """What is to be said of rows that are acceptable: each kind once, with the number of rows and the first line."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[int, int]] = {}
+
+    def extend(self, line: int, texts: Iterable[str]) -> None:
+        """What is to be said of one line; the same may be said of many."""
+        for text in texts:
+            count, first = self._lines.get(text, (0, line))
+            self._lines[text] = (count + 1, first)
+
+    def texts(self, path: Path) -> list[str]:
+        """One text a kind: `train.jsonl: 3 rows, first on line 7: ...`."""
+        return [f"{shown(path)}: {counted(count, 'row')}, first on line {first}: {text}" for text, (count, first) in self._lines.items()]
+
+
 def shown(path: Path) -> str:
     """A path as messages name it: relative where it lies under the working folder."""
     try:

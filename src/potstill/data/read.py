@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from potstill.data.jsonl import RawRow, jsonl_rows
-from potstill.data.problems import shown
+from potstill.data.problems import Remarks, shown
 from potstill.data.rows import RowProblem, read_row
 from potstill.data.tables import csv_rows, parquet_length, parquet_rows
 from potstill.errors import DataError
@@ -15,7 +15,9 @@ from potstill.records import Example
 from potstill.spec.sections import ColumnsSpec
 
 _JSONL = (".jsonl", ".ndjson", ".json")
-_FORMATS = (*_JSONL, ".csv", ".parquet")
+TABLES = (".csv", ".parquet")
+"""Endings of the formats whose rows have columns."""
+_FORMATS = (*_JSONL, *TABLES)
 _BLOCK = 1 << 20
 
 
@@ -32,11 +34,22 @@ def scan_rows(path: Path, columns: ColumnsSpec | None = None, conversation: bool
             yield from found
 
 
-def numbered_rows(path: Path, split: str, columns: ColumnsSpec, *, conversation: bool) -> Iterator[tuple[int, Example | list[RowProblem]]]:
-    """Line numbers and rows (`scan_rows`), where rows without an id are called `<split>-<line>`."""
+def numbered_rows(
+    path: Path, split: str, columns: ColumnsSpec, *, conversation: bool, remarks: Remarks | None = None
+) -> Iterator[tuple[int, Example | list[RowProblem]]]:
+    """Line numbers and rows (`scan_rows`), where rows without an id are called `<split>-<line>`.
+
+    `remarks` gathers what is to be said of acceptable rows.
+    """
     place = shown(path)
+    remarks = Remarks() if remarks is None else remarks
     for line, raw in _raw_rows(path, columns):
-        found = [raw] if isinstance(raw, str) else read_row(raw, name=f"{split}-{line}", conversation=conversation)
+        if isinstance(raw, str):
+            found: Example | list[str] = [raw]
+        else:
+            told: list[str] = []
+            found = read_row(raw, name=f"{split}-{line}", conversation=conversation, remarks=told)
+            remarks.extend(line, told)
         yield line, found if isinstance(found, Example) else [RowProblem(f"{place}:{line}", text) for text in found]
 
 
@@ -64,7 +77,7 @@ def _raw_rows(path: Path, columns: ColumnsSpec) -> Iterator[tuple[int, RawRow]]:
     if suffix == ".parquet":
         yield from parquet_rows(path, columns)
     elif suffix == ".csv":
-        with _reading(path), path.open(encoding="utf-8-sig", newline="") as text:
+        with _reading(path), path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             yield from csv_rows(path, text, columns)
     else:
         with _reading(path), path.open("rb") as file:

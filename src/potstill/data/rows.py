@@ -15,9 +15,26 @@ from typing import cast
 
 from potstill.records import ROLES, Example, Message, Role
 
-KEYS = ("messages", "prompt", "completion", "system", "reference", "rationale", "id", "group", "tags", "trained_turns")
+KEYS = (
+    "messages",
+    "prompt",
+    "completion",
+    "system",
+    "reference",
+    "rationale",
+    "id",
+    "group",
+    "tags",
+    "trained_turns",
+    "teacher",
+    "distribution",
+    "source",
+)
 
-_OTHER_NAMES = {"developer": "system", "human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+NOT_A_REFERENCE = "the last assistant turn has `weight` 0 and is not taken for the reference"
+LEARNT_ANYWAY = "assistant turns of `weight` 0 are learnt like the others, since the teacher answers each turn anew"
+
+_OTHER_NAMES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +48,31 @@ class RowProblem:
         return f"{self.place}: {self.text}"
 
 
-def read_row(raw: Mapping[str, object], *, name: str, conversation: bool) -> Example | list[str]:
+def read_row(raw: Mapping[str, object], *, name: str, conversation: bool, remarks: list[str] | None = None) -> Example | list[str]:
     """The example that a raw row stands for, or everything that is wrong with it.
 
     `name` is the row's id where it brings none. A final assistant turn (`completion` too) becomes the reference, except in a
     `conversation`, where the dialogue stays whole, and in rows with `trained_turns`, which Potstill wrote itself. Surrounding
-    blanks of references are cut off.
+    blanks of references are cut off. `remarks` is given what an acceptable row says in vain.
     """
     problems = [text for key in raw if key not in KEYS and (text := _misspelt(key))]
-    messages = _messages(raw, problems)
+    remarks = [] if remarks is None else remarks
+    messages = _messages(raw, problems, greeting=conversation)
     reference = _references(raw, problems)
     turns = _trained_turns(raw, messages, problems)
-    if messages and messages[-1].role == "assistant" and not conversation and not turns:
-        if reference:
+    untrained = _turns_of_weight_0(raw)
+    if conversation and untrained:
+        remarks.append(LEARNT_ANYWAY)
+    if messages and messages[-1].role == "assistant" and not turns:
+        unwanted = not conversation and len(messages) in untrained
+        if unwanted:
+            remarks.append(NOT_A_REFERENCE)
+        elif reference:
             final = '"completion"' if "prompt" in raw else "the last assistant turn"
             problems.append(f'the gold answer stands twice, in "reference" and in {final}; keep one')
-        *messages, last = messages
-        reference = (last.content.strip(),)
+        if not conversation:
+            *messages, last = messages
+            reference = reference if unwanted else (last.content.strip(),)
     example = Example(
         id=_name(raw, "id", problems) or name,
         messages=tuple(messages),
@@ -60,18 +85,30 @@ def read_row(raw: Mapping[str, object], *, name: str, conversation: bool) -> Exa
     return problems or example
 
 
+def _turns_of_weight_0(raw: Mapping[str, object]) -> set[int]:
+    """Numbers of the assistant turns that OpenAI's fine-tuning would not train on."""
+    turns = raw.get("messages")
+    if not isinstance(turns, Sequence):
+        return set()
+    return {
+        number
+        for number, turn in enumerate(turns, 1)
+        if isinstance(turn, Mapping) and turn.get("role") == "assistant" and turn.get("weight") == 0
+    }
+
+
 @functools.lru_cache(maxsize=1024)
 def _misspelt(key: str) -> str | None:
     close = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.85)
     return f"key {quote(key)} is not known; did you mean {quote(close[0])}?" if close else None
 
 
-def _messages(raw: Mapping[str, object], problems: list[str]) -> list[Message]:
+def _messages(raw: Mapping[str, object], problems: list[str], *, greeting: bool) -> list[Message]:
     if raw.get("messages") is not None or ("messages" in raw and "prompt" not in raw):
         problems.extend(
             f'has both "messages" and "{key}"; keep one' for key in ("prompt", "completion", "system") if raw.get(key) is not None
         )
-        return _turns(raw.get("messages"), problems)
+        return _turns(raw.get("messages"), problems, greeting=greeting)
     if "prompt" not in raw:
         keys = ", ".join(quote(key) for key in raw) or "none"
         problems.append(f'has neither "messages" nor "prompt"; its keys: {keys}')
@@ -86,14 +123,14 @@ def _messages(raw: Mapping[str, object], problems: list[str]) -> list[Message]:
     return found
 
 
-def _turns(value: object, problems: list[str]) -> list[Message]:
+def _turns(value: object, problems: list[str], *, greeting: bool) -> list[Message]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         problems.append(f'"messages" is {kind(value)}, must be a list of turns like {{"role": "user", "content": "..."}}')
         return []
     before = len(problems)
     turns = [turn for number, item in enumerate(value, 1) if (turn := _turn(number, item, problems)) is not None]
     if len(problems) == before:
-        _check_order(turns, problems)
+        _check_order(turns, problems, greeting=greeting)
     return turns
 
 
@@ -101,15 +138,28 @@ def _turn(number: int, item: object, problems: list[str]) -> Message | None:
     if not isinstance(item, Mapping):
         problems.append(f'message {number} is {kind(item)}, must be an object with "role" and "content"')
         return None
-    role, content = item.get("role"), item.get("content")
+    role = "system" if item.get("role") == "developer" else item.get("role")
     if role not in ROLES:
         problems.append(_role_problem(number, item))
         return None
-    fault = _content_fault(item) if "content" in item else "has no content"
-    if fault:
-        problems.append(f"message {number}: {fault}" if "content" in item else f"message {number} {fault}")
+    if "content" not in item:
+        problems.append(f"message {number} has no content")
         return None
-    return Message(role, cast(str, content))
+    content = _joined_parts(item["content"])
+    fault = _content_fault(item, content)
+    if fault:
+        problems.append(f"message {number}: {fault}")
+        return None
+    return Message(cast(Role, role), cast(str, content))
+
+
+def _joined_parts(content: object) -> object:
+    """The text of a content that is a list of text parts, one line a part; any other content as it is."""
+    parts = content if isinstance(content, list) else []
+    texts = [
+        part["text"] for part in parts if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    ]
+    return "\n".join(texts) if texts and len(texts) == len(parts) else content
 
 
 def _role_problem(number: int, item: Mapping[str, object]) -> str:
@@ -122,17 +172,20 @@ def _role_problem(number: int, item: Mapping[str, object]) -> str:
     return f"role {quote(role)} is not one of {allowed} (message {number}){hint}"
 
 
-def _content_fault(item: Mapping[str, object]) -> str | None:
-    content = item["content"]
+def _content_fault(item: Mapping[str, object], content: object) -> str | None:
     if content is None and (item.get("tool_calls") or item.get("function_call")):
         return "is a tool call; only turns of text can be learnt"
+    if isinstance(content, list) and any(isinstance(part, Mapping) for part in content):
+        kinds = sorted({quote(part.get("type")) for part in content if isinstance(part, Mapping) and part.get("type") != "text"})
+        return f"content has parts of type {', '.join(kinds)}; only text can be learnt" if kinds else "content has a part without its text"
     if not isinstance(content, str):
         return f"content is {kind(content)}, must be text"
     fault = _text_fault(content)
     return f"content {fault}" if fault else None
 
 
-def _check_order(turns: Sequence[Message], problems: list[str]) -> None:
+def _check_order(turns: Sequence[Message], problems: list[str], *, greeting: bool) -> None:
+    """User and assistant alternate, and the user begins; with `greeting` the assistant may."""
     if not any(turn.role == "user" for turn in turns):
         problems.append('"messages" holds no user turn; there is nothing to answer')
         return
@@ -143,15 +196,15 @@ def _check_order(turns: Sequence[Message], problems: list[str]) -> None:
                 problems.append(f"message {number} is a system turn; a system turn stands first or nowhere")
                 return
             continue
-        if turn.role != expected:
-            first = number == 1 or turns[number - 2].role == "system"
+        first = number == 1 or turns[number - 2].role == "system"
+        if turn.role != expected and not (greeting and first):
             problems.append(
                 f"message {number} is an assistant turn; the first turn after the system turn must be the user's"
                 if first
                 else f"message {number} is a second {turn.role} turn in a row; user and assistant alternate"
             )
             return
-        expected = "assistant" if expected == "user" else "user"
+        expected = "assistant" if turn.role == "user" else "user"
 
 
 def _references(raw: Mapping[str, object], problems: list[str]) -> tuple[str, ...]:
@@ -246,6 +299,6 @@ def kind(value: object) -> str:
 
 
 def quote(value: object) -> str:
-    """A value as a message shows it: JSON, cut at 60 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """A value as a message shows it: JSON, cut at 60 characters; half characters, which cannot be printed, are escaped."""
+    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,16 +9,17 @@ from potstill.data.text import hash64
 from potstill.errors import DataError
 
 
-def split_off(units: UIntArray, count: int, *, seed: int, name: str) -> BoolArray:
-    """Which rows go into the split `name`: about `count` of them, whole units only.
+def split_off(units: UIntArray, count: int, *, seed: int, name: str, keep: int = 1) -> BoolArray:
+    """Which rows go into the split `name`: about `count` of them, whole units only, and `keep` units at least are left.
 
     `units` (N,) holds a hash of what must stay together, one a row. Units are taken in the order of a second hash, over
     unit, `seed` and `name`, each that still fits; where none fits, the smallest is. So the choice depends on the rows' content
     alone, not on their order, and adding a row moves no more than the rows at the edge. Raises DataError where there are
-    fewer than two units.
+    no more than `keep` units.
     """
     distinct, members, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    if len(distinct) < 2:
+    spare = len(distinct) - keep
+    if spare < 1:
         raise DataError(f"too few rows are left to split a {name} set off; make the shares in `data` smaller, or name a file of its own")
     order = np.argsort(_mix(distinct ^ np.uint64(hash64(f"{seed} {name}"))), kind="stable")
     chosen = np.zeros(len(distinct), dtype=np.bool_)
@@ -27,7 +28,8 @@ def split_off(units: UIntArray, count: int, *, seed: int, name: str) -> BoolArra
         if sizes[unit] <= room:
             chosen[unit] = True
             room -= int(sizes[unit])
-            if room == 0:
+            spare -= 1
+            if not (room and spare):
                 break
     if not chosen.any():
         chosen[order[np.argmin(sizes[order])]] = True

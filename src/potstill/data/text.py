@@ -1,4 +1,4 @@
-"""What of a row is compared: its prompt in a normal form, a hash of it, its three-word shingles."""
+"""What of a row is compared: its questions in a normal form, a hash of them, their three-word shingles."""
 
 from __future__ import annotations
 
@@ -7,17 +7,44 @@ import re
 import unicodedata
 
 from potstill.records import Example
+from potstill.tasks.letters import MARKS, PUNCTUATION
 
 SHINGLE_WORDS = 3
 
-# A word, one sign of punctuation (so that 3 + 4 is not 3 * 4), or one character of a script that is written without blanks.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORDS = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+_LETTER = r"[^\W\d_]"
+_SIGN = rf"(?:[^\w\s{PUNCTUATION}{MARKS}]|[*/%&#@\\])"
+_WORDS = re.compile(
+    rf"""
+    [^\W_{_UNSPACED}]+(?:[{MARKS}]+[^\W_{_UNSPACED}]*)*     # a word,
+    | (?=\S)(?: [{_UNSPACED}]                              # one character of a script that is written without blanks,
+        | {_SIGN} | (?<!{_LETTER})- | -(?!{_LETTER})       # or a sign, so that 3 + 4 is not 3 * 4; punctuation does not count,
+        | [(\[{{](?=\d|-|{_SIGN}|{_LETTER}\b)              # and brackets only where they may be of a formula
+        | (?<=\d|{_SIGN}|\b{_LETTER})[)\]}}]
+    )
+    """,
+    re.VERBOSE,
+)
+_APOSTROPHE = re.compile(rf"['’](?<={_LETTER}.)(?={_LETTER})")
 
 
 def prompt_text(example: Example) -> str:
-    """What a row asks: all its messages but the system prompt."""
+    """What a row asks, with its history: all its messages but the system prompt."""
     return "\n".join(message.content for message in example.messages if message.role != "system")
+
+
+def compared_text(example: Example, *, with_system: bool) -> str:
+    """What makes a row the same as another: the user's turns, and the system prompt where that is asked for.
+
+    Assistant turns are answers: the same question with another answer is the same question.
+    """
+    roles = ("system", "user") if with_system else ("user",)
+    return "\n".join(message.content for message in example.messages if message.role in roles)
+
+
+def system_text(example: Example) -> str | None:
+    """The row's system prompt."""
+    return next((message.content for message in example.messages if message.role == "system"), None)
 
 
 def normalise(text: str) -> str:
@@ -25,16 +52,18 @@ def normalise(text: str) -> str:
 
     Not NFKC: that would make 5² and 52 one question.
     """
+    folded = text.casefold()
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return " ".join(text.casefold().split())
+        # The lower case of İ is an i with one dot more.
+        folded = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")
+    return " ".join(folded.split())
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The runs of three words in a text (after `normalise`); a shorter text is one shingle."""
-    words = _WORDS.findall(normalise(text))
+    """The runs of three words in a text (after `normalise`), punctuation aside; a shorter text is one shingle, one without words none."""
+    words = _WORDS.findall(_APOSTROPHE.sub("", normalise(text)))
     if len(words) <= SHINGLE_WORDS:
-        return frozenset((" ".join(words),))
+        return frozenset((" ".join(words),)) if words else frozenset()
     return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
 
 

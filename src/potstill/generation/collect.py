@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from potstill.data.rows import quote
 from potstill.errors import ModelError
-from potstill.generation.plan import Interview, JudgedAnswer, Transcript
-from potstill.records import Example
+from potstill.generation.balance import kinds, surplus
+from potstill.generation.candidate import Candidate
+from potstill.generation.describe import Description
+from potstill.generation.gates import GateContext, pass_gates
+from potstill.generation.interview import Interview, Outcome, learnt_rows
+from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
 from potstill.store.ledger import Ledger, Totals
 
@@ -23,28 +26,80 @@ _ROWS_A_TRANSACTION = 500
 _QUOTED = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row's outcome, what the row gates said of it, and the rows that are learnt of it. `outcome` is None for rows never asked."""
+
+    example: Example
+    outcome: Outcome | None
+    verdicts: tuple[Verdict, ...] = ()
+    rows: tuple[Example, ...] = ()
+
+    @property
+    def drop(self) -> tuple[Verdict, Candidate] | None:
+        """Why nothing is learnt of the row, or why its last turn is not, and the answer that is to blame."""
+        if self.outcome is None:
+            return None
+        if self.verdicts and not self.verdicts[-1].keep:
+            return self.verdicts[-1], self.outcome.answered[-1].chosen.candidates[0]
+        candidate = self.outcome.dropped
+        return None if candidate is None else (_verdict(candidate), candidate)
+
+
 @dataclass
 class Tally:
-    """Counts of one split: rows, rows that gave something, answers, and drops by gate; the first drops in words."""
+    """Counts of one split: rows, rows that gave something, answers, drops by gate and by code, teachers; the first drops in words."""
 
     rows: int = 0
     accepted: int = 0
     answers: int = 0
+    unasked: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    lenient: Counter[str] = field(default_factory=Counter)
+    teachers: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, transcript: Transcript, accepted: bool) -> None:
+    def add(self, judged: Judged) -> None:
         """One more row."""
         self.rows += 1
-        self.accepted += accepted
-        self.answers += len(transcript.answers)
-        drop = transcript.dropped
-        if drop is not None:
-            verdict = drop.verdicts[-1]
+        self.accepted += bool(judged.rows)
+        if judged.outcome is None:
+            self.unasked += 1
+            return
+        self.answers += len(judged.outcome.candidates)
+        self.teachers.update(row.teacher for row in judged.rows[:1] if row.teacher)
+        self.lenient.update(said.code for c in judged.outcome.candidates for said in c.verdicts if said.keep and said.code)
+        if judged.drop is not None:
+            verdict, candidate = judged.drop
             self.dropped[verdict.gate] += 1
+            self.codes[f"{verdict.gate}/{verdict.code or 'other'}"] += 1
             if len(self.examples) < _QUOTED:
-                said = "" if verdict.gate == "error" else f"; it said {quote(drop.completion.text)}"
-                self.examples.append(f"row {transcript.example.id}: {verdict.gate}: {verdict.reason}{said}")
+                said = "" if verdict.gate == "error" else f"; it said {quote(candidate.reply.completion.text)}"
+                self.examples.append(f"row {judged.example.id}: {verdict.gate}: {verdict.reason}{said}")
+
+
+def judge_rows(interview: Interview, rows: Iterable[Example]) -> Iterator[Judged]:
+    """Every row with what came of it, in order; what the gates said goes into the ledger on the way, unless that is read-only."""
+    judged = (_judge(interview, example) for example in rows)
+    while some := list(itertools.islice(judged, _ROWS_A_TRANSACTION)):
+        if interview.ledger.read_only is None:
+            _note_verdicts(interview.ledger, some)
+        yield from some
+
+
+def _judge(interview: Interview, example: Example) -> Judged:
+    outcome = interview.outcome(example)
+    if outcome is None or not outcome.answered:
+        return Judged(example, outcome)
+    turn = outcome.answered[-1]
+    best = turn.chosen.candidates[0]
+    completion = replace(best.reply.completion, text=best.text)
+    context = GateContext(example, interview.task, turn.messages, completion, agreement=turn.chosen.agreement, mark=turn.mark)
+    verdicts = tuple(pass_gates(context, interview.gates, "row"))
+    if verdicts and not verdicts[-1].keep:
+        return Judged(example, outcome, verdicts)
+    return Judged(example, outcome, verdicts, tuple(learnt_rows(outcome, interview.generation.prompting.learn)))
 
 
 def collect_answers(folder: Path, interview: Interview, train: Sequence[Example], validation: Sequence[Example], asked: bool) -> str:
@@ -54,19 +109,26 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     out. Validation rows that were not `asked` are copied as they are. Raises ModelError where a split comes out empty.
     """
     tallies: dict[SplitName, Tally] = {"train": Tally(), "validation": Tally()}
+    before, after = Description(interview.task, len(train)), Description(interview.task, len(train))
+    left_out = _surplus(interview, train)
     with write_atomic(folder / "rejected.jsonl") as rejected, write_atomic(folder / "accepted.jsonl") as accepted:
-        for transcript in _judged(interview, train):
-            row = _accepted_row(transcript)
-            tallies["train"].add(transcript, row is not None)
-            _write(accepted, row)
-            _write(rejected, _rejected_row(transcript, "train"))
+        for judged in judge_rows(interview, train):
+            for candidate in judged.outcome.candidates[-1:] if judged.outcome is not None else ():
+                before.add(replace(judged.example, messages=(*candidate.reply.messages, Message("assistant", candidate.text))))
+            kept = _left_out(judged) if judged.example.id in left_out else judged
+            for row in kept.rows:
+                after.add(row)
+            tallies["train"].add(kept)
+            _write(accepted, (row.to_json() for row in kept.rows))
+            _write(rejected, _rejected(kept, "train"))
         if asked:
             with write_atomic(folder / "validation.jsonl") as answered:
-                for transcript in _judged(interview, validation):
-                    row = _accepted_row(transcript) if transcript.dropped is None else None
-                    tallies["validation"].add(transcript, row is not None)
-                    _write(answered, row)
-                    _write(rejected, _rejected_row(transcript, "validation"))
+                for judged in judge_rows(interview, validation):
+                    whole = judged if judged.drop is None else replace(judged, rows=())
+                    tallies["validation"].add(whole)
+                    _write(answered, (row.to_json() for row in whole.rows[:1]))
+                    _write(rejected, _rejected(judged, "validation"))
+    write_json(folder / "description.json", {"before_the_gates": before.to_json(), "after_the_gates": after.to_json()})
     if not asked:
         write_jsonl(folder / "validation.jsonl", (example.to_json() for example in validation))
     spent = interview.ledger.usage()
@@ -77,58 +139,90 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     return summarise(tallies, spent)
 
 
+def _surplus(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
+    """Ids of rows that balance leaves out; another pass over the rows, where the spec asks for balance."""
+    spec = interview.generation.balance
+    if spec is None:
+        return frozenset()
+    kind_of = kinds(interview.task)[spec.by]
+    return surplus(((one.example.id, kind_of(one.rows[0])) for one in judge_rows(interview, train) if one.rows), spec)
+
+
+def _left_out(judged: Judged) -> Judged:
+    verdict = Verdict("balance", False, "its kind has more rows than `generation.balance.to` wants", code="surplus")
+    return replace(judged, verdicts=(*judged.verdicts, verdict), rows=())
+
+
 def summarise(tallies: dict[SplitName, Tally], spent: Totals) -> str:
-    """A line such as `892 answers: 880 kept, 12 dropped (truncation 10, refusal 2), 41.2k tokens, $0.00`."""
-    answers, dropped = _added(tallies)
+    """A line such as `892 rows: 880 kept, 12 dropped (truncation 10, refusal 2), 41.2k tokens, $0.00`."""
+    dropped = _dropped(tallies)
+    rows = sum(tally.rows for tally in tallies.values())
+    unasked = sum(tally.unasked for tally in tallies.values())
     reasons = f" ({_reasons(dropped)})" if dropped else ""
     tokens = spent.usage.input_tokens + spent.usage.output_tokens
     price = "price unknown" if spent.dollars is None else f"${spent.dollars:,.2f}"
-    kept = answers - dropped.total()
+    kept = sum(tally.accepted for tally in tallies.values())
     left_out = tallies["validation"].rows - tallies["validation"].accepted
     shorter = f"; {left_out:,} validation rows left out" if left_out else ""
-    return f"{answers:,} answers: {kept:,} kept, {dropped.total():,} dropped{reasons}, {_short(tokens)} tokens, {price}{shorter}"
+    waiting = f", {unasked:,} not asked" if unasked else ""
+    return f"{rows:,} rows: {kept:,} kept, {dropped.total():,} dropped{reasons}{waiting}, {_short(tokens)} tokens, {price}{shorter}"
 
 
-def _judged(interview: Interview, rows: Iterable[Example]) -> Iterator[Transcript]:
-    """Every row's transcript, in order; what the gates said goes into the ledger on the way."""
-    transcripts = (interview.transcript(example) for example in rows)
-    while some := list(itertools.islice(transcripts, _ROWS_A_TRANSACTION)):
-        _note_verdicts(interview.ledger, some)
-        yield from some
+def failed_share(interview: Interview, rows: Iterable[Example]) -> tuple[int, int]:
+    """How many rows ended in a call that failed for the moment, and how many rows there are."""
+    failed = total = 0
+    for example in rows:
+        total += 1
+        outcome = interview.outcome(example)
+        candidate = outcome.dropped if outcome is not None else None
+        failed += (
+            candidate is not None and candidate.reply.completion.finish_reason == "error" and interview.ledger.may_pass(candidate.reply.key)
+        )
+    return failed, total
 
 
-def _note_verdicts(ledger: Ledger, transcripts: Sequence[Transcript]) -> None:
+def _note_verdicts(ledger: Ledger, some: Sequence[Judged]) -> None:
     ledger.judge(
-        (answer.key, transcript.example.id, verdict)
-        for transcript in transcripts
-        for answer in transcript.answers
-        for verdict in answer.verdicts
+        (candidate.reply.key, judged.example.id, verdict)
+        for judged in some
+        if judged.outcome is not None
+        for candidate in judged.outcome.candidates
+        for verdict in candidate.verdicts
+    )
+    ledger.judge(
+        (judged.outcome.answered[-1].chosen.candidates[0].reply.key, judged.example.id, verdict)
+        for judged in some
+        if judged.outcome is not None and judged.verdicts
+        for verdict in judged.verdicts
     )
 
 
-def _accepted_row(transcript: Transcript) -> dict[str, Any] | None:
-    if not transcript.trained_turns:
-        return None
-    return dataclasses.replace(transcript.example, messages=transcript.messages, trained_turns=transcript.trained_turns).to_json()
+def _verdict(candidate: Candidate) -> Verdict:
+    """Why a candidate was not chosen: the gate's word, or, where all gates kept it, that no answer could be chosen."""
+    last = candidate.verdicts[-1]
+    return (
+        last if not last.keep else Verdict("choice", False, "no answer could be chosen: none can be parsed, or none is right", code="none")
+    )
 
 
-def _rejected_row(transcript: Transcript, split: SplitName) -> dict[str, Any] | None:
-    drop: JudgedAnswer | None = transcript.dropped
-    if drop is None:
-        return None
-    verdict = drop.verdicts[-1]
-    return {
-        "id": transcript.example.id,
+def _rejected(judged: Judged, split: SplitName) -> Iterator[dict[str, Any]]:
+    if judged.drop is None or judged.outcome is None:
+        return
+    verdict, candidate = judged.drop
+    yield {
+        "id": judged.example.id,
         "split": split,
-        "turn": len(transcript.answers) - 1,
+        "turn": len(judged.outcome.turns) - 1,
         "gate": verdict.gate,
+        "code": verdict.code,
         "reason": verdict.reason,
-        "text": drop.completion.text,
+        "teacher": candidate.reply.seat.title,
+        "text": candidate.reply.completion.text,
     }
 
 
-def _write(file: IO[Any], row: dict[str, Any] | None) -> None:
-    if row is not None:
+def _write(file: IO[Any], rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -137,24 +231,29 @@ def _usage(tallies: dict[SplitName, Tally], spent: Totals) -> dict[str, Any]:
 
     Calls that a kill cut off count nowhere, so that a resumed run's figures are those of an uninterrupted one, `seconds` aside.
     """
-    answers, dropped = _added(tallies)
+    dropped = _dropped(tallies)
+    kept = sum(tally.accepted for tally in tallies.values())
     return {
-        "rows": {split: {"asked": tally.rows, "accepted": tally.accepted} for split, tally in tallies.items()},
-        "answers": answers,
-        "kept": answers - dropped.total(),
+        "rows": {split: {"asked": tally.rows - tally.unasked, "accepted": tally.accepted} for split, tally in tallies.items()},
+        "answers": sum(tally.answers for tally in tallies.values()),
+        "kept": kept,
         "dropped": dict(sorted(dropped.items())),
+        "codes": dict(sorted(sum((tally.codes for tally in tallies.values()), Counter[str]()).items())),
+        "read_leniently": dict(sorted(sum((tally.lenient for tally in tallies.values()), Counter[str]()).items())),
+        "teachers": dict(sorted(sum((tally.teachers for tally in tallies.values()), Counter[str]()).items())),
+        "not_asked": sum(tally.unasked for tally in tallies.values()),
         "failed": dropped["error"],
         "calls": spent.answered + spent.failed,
         "input_tokens": spent.usage.input_tokens,
         "output_tokens": spent.usage.output_tokens,
         "dollars": spent.dollars,
+        "dollars_per_accepted_row": None if spent.dollars is None or not kept else spent.dollars / kept,
         "seconds": spent.seconds,
     }
 
 
-def _added(tallies: dict[SplitName, Tally]) -> tuple[int, Counter[str]]:
-    dropped = sum((tally.dropped for tally in tallies.values()), Counter[str]())
-    return sum(tally.answers for tally in tallies.values()), dropped
+def _dropped(tallies: dict[SplitName, Tally]) -> Counter[str]:
+    return sum((tally.dropped for tally in tallies.values()), Counter[str]())
 
 
 def _nothing_accepted(split: SplitName, tally: Tally) -> str:

@@ -114,13 +114,34 @@ async def ask_async(
     is used up, calls in flight are waited for. They, a cancellation, Ctrl-C and SIGTERM (which acts as Ctrl-C while this runs) leave
     every answer that had arrived in the ledger. `requests` is read lazily; the model stays open.
     """
+    [answers] = await ask_all([(model, requests)], ledger, progress, budget)
+    return answers
+
+
+async def ask_all(
+    streams: Sequence[tuple[Model, Iterable[Request]]], ledger: Ledger, progress: Progress | None = None, budget: Budget | None = None
+) -> list[Answers]:
+    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all."""
+    shared = budget or Budget(Caps(), ledger.spent())
     with _terminate_as_interrupt() as terminated:
         try:
-            return await _Asking(model, ledger, progress, budget or Budget(Caps(), ledger.spent())).run(requests)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_Asking(model, ledger, progress, shared).run(requests)) for model, requests in streams]
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
             raise
+    return [task.result() for task in tasks]
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that says most: what broke, before what was only used up."""
+    found: list[BaseException] = []
+    for failure in failures.exceptions:
+        found.append(_first(failure) if isinstance(failure, BaseExceptionGroup) else failure)
+    return min(found, key=lambda failure: isinstance(failure, BudgetError))
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:

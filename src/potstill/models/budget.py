@@ -6,12 +6,12 @@ answer (a kill, a time-out, half a body) stays counted at its most. So a cap is 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from potstill.errors import BudgetError
+from potstill.models.waiting import Waiting
 from potstill.records import Cost
 
 _ROUNDING = 1e-9
@@ -52,7 +52,7 @@ class Budget:
         self._seconds, self._clock = seconds, clock
         self._deadline: float | None = None
         self._slowest_s = 0.0
-        self._turn, self._changed = asyncio.Lock(), asyncio.Event()
+        self._waiting = Waiting()
 
     def start(self) -> float | None:
         """Let the minutes run, where they do not yet; seconds that are left, None where there is no cap."""
@@ -67,12 +67,11 @@ class Budget:
 
         Raises BudgetError where it cannot fit any more, or where the call could not be back in time.
         """
-        async with self._turn:
+        async with self._waiting.turn:
             while passed := self.caps.passed_by(self.spent + self.held + most):
                 if not self.held.calls:
                     raise BudgetError(self._reached(passed))
-                self._changed.clear()
-                await self._changed.wait()
+                await self._waiting.for_change()
             if self._deadline is not None and self._clock() + self._slowest_s >= self._deadline:
                 raise self.out_of_time()
             self.held += most
@@ -83,7 +82,7 @@ class Budget:
         self.held = held if held.calls else Cost()  # forget what adding floats left over
         self.spent += cost
         self._slowest_s = max(self._slowest_s, seconds)
-        self._changed.set()
+        self._waiting.tell_change()
 
     def out_of_time(self) -> BudgetError:
         """What to raise when no second is left."""

@@ -9,16 +9,22 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from potstill.errors import SpecError
 from potstill.spec.sections import PriceSpec
+
+
+def _day_as_text(day: object) -> object:
+    """YAML reads 2026-10-01 as a date, and 2026 as a number."""
+    return str(day) if isinstance(day, date | int) else day
 
 
 class Listed(BaseModel):
@@ -30,8 +36,8 @@ class Listed(BaseModel):
     """Dollars for a million tokens read."""
     output_per_million: float | None = Field(default=None, ge=0.0)
     """Dollars for a million tokens written."""
-    as_of: str | None = None
-    """The day on which it was read."""
+    as_of: Annotated[str, BeforeValidator(_day_as_text)] | None = None
+    """The day, or month, on which it was read."""
     source: str | None = None
     """Where it was read."""
 

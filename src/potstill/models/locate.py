@@ -17,8 +17,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_local(spec: TeacherSpec) -> bool:
-    """Whether this teacher's weights are loaded here (not an endpoint, not the echo)."""
-    if spec.base_url is not None or spec.model == ECHO:
+    """Whether this teacher's weights are loaded here (not an endpoint, not a recording, not the echo)."""
+    if spec.base_url is not None or spec.replay is not None or spec.model == ECHO:
         return False
     entry = catalogue.find(spec.model)
     return entry is None or entry.base_url is None

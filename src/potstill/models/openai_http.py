@@ -62,7 +62,8 @@ class OpenAIModel:
         self._key = _read_key(endpoint)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._throttle: Throttle | None = None
+        limits = Limits(concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.patience_minutes * 60)
+        self._throttle = Throttle(self.address, limits)
         self._answered = False
         self._dialect = Dialect(sampling=takes_sampling if endpoint.sampling is None else endpoint.sampling, several=endpoint.several)
         self.capabilities = Capabilities(sampling=self._dialect.sampling, logprobs=True)
@@ -79,13 +80,7 @@ class OpenAIModel:
 
     @property
     def throttle(self) -> Throttle:
-        """Who admits the calls of this event loop."""
-        loop = asyncio.get_running_loop()
-        if self._throttle is None or self._loop is not loop:
-            self._loop, self._session = loop, None
-            spec = self._endpoint
-            limits = Limits(self.concurrency, spec.requests_per_minute, spec.tokens_per_minute, spec.patience_minutes * 60)
-            self._throttle = Throttle(self.address, limits)
+        """Who admits the calls."""
         return self._throttle
 
     def most(self, request: Request) -> Cost:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
 from potstill.models.folder import check_folder, identity, read_config
+from potstill.models.gguf_header import read_gguf_header
 
 if TYPE_CHECKING:
     import torch
@@ -108,11 +109,13 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _check_architecture(folder: Path, trusted: bool) -> None:
-    from transformers import CONFIG_MAPPING
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     config = read_config(folder)
     kind = config.get("model_type")
     if kind in CONFIG_MAPPING or trusted:
+        with _in_words(f"{folder / 'config.json'}: cannot be used"), quiet_transformers():
+            AutoConfig.from_pretrained(folder, trust_remote_code=trusted, local_files_only=True)
         return
     if "auto_map" in config:
         raise ModelError(
@@ -127,13 +130,11 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
 
     if path.is_dir():
         check_folder(path)
-
+    else:
+        read_gguf_header(path)
     where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-    try:
-        with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise ModelError(f"{path}: its tokenizer cannot be loaded: {_first_line(error)}") from None
+    with _in_words(f"{path}: its tokenizer cannot be loaded"), quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
     # How it was loaded is no property of the tokenizer, but would be saved with it.
     tokenizer.init_kwargs.pop("local_files_only", None)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
@@ -142,15 +143,12 @@ def read_tokenizer(path: Path, trusted: bool) -> Any:
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    try:
+    with _in_words(f"{folder}: cannot be loaded"):
         module, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=trusted, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: cannot be loaded: {_first_line(error)}") from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
@@ -161,18 +159,11 @@ def _load_folder(folder: Path, dtype: torch.dtype, trusted: bool) -> Any:
 
 
 def _load_gguf(path: Path, dtype: torch.dtype) -> Any:
-    try:
-        import gguf  # noqa: F401
-    except ModuleNotFoundError:
-        raise ModelError(f"{path}: GGUF files need an extra: pip install 'potstill[train]'") from None
     from transformers import AutoModelForCausalLM
 
-    try:
-        # Its progress bar is a bare tqdm, which knows no other way to be quiet.
-        with contextlib.redirect_stderr(io.StringIO()):
-            module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, IndexError) as error:
-        raise ModelError(f"{path}: cannot be loaded as GGUF: {_first_line(error)}; copy or download it again") from None
+    # Its progress bar is a bare tqdm, which knows no other way to be quiet.
+    with _in_words(f"{path}: cannot be loaded as GGUF"), contextlib.redirect_stderr(io.StringIO()):
+        module = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True)
     # The weights are plain numbers by now; the marks of their origin would forbid saving and casting them.
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
@@ -189,6 +180,22 @@ def _check_fit(path: Path, module: Any, tokenizer: Any) -> None:
         )
 
 
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """What transformers and its like raise over a user's files, in one line.
+
+    They raise anything: tokenizers a bare Exception, a strict config its own kinds, arithmetic on a bad config whatever it meets.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"{what}: {_first_line(error)}") from error
+
+
 def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    if "ignore_mismatched_sizes" in str(error):  # advice for programmers
+        return "its weights have other shapes than its config.json says; copy those that belong together"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -7,14 +7,13 @@ call at a time trying whether it is back; after `patience_s` of that the run sto
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from potstill.errors import EndpointError
+from potstill.models.waiting import Waiting
 from potstill.records import Fault
 
 WINDOW_S = 60.0
@@ -98,7 +97,7 @@ class Throttle:
         self.in_flight = 0
         self._requests = _Window(limits.requests_per_minute) if limits.requests_per_minute else None
         self._tokens = _Window(limits.tokens_per_minute) if limits.tokens_per_minute else None
-        self._turn, self._changed = asyncio.Lock(), asyncio.Event()
+        self._waiting = Waiting()
         self._closed_until = 0.0
         self._failures = self._tries = 0
         self._failing_since: float | None = None
@@ -112,12 +111,9 @@ class Throttle:
 
     async def admit(self, tokens: int) -> Ticket:
         """Wait until one more call may leave, and count it; `tokens` is what it may use."""
-        async with self._turn:  # in order; whoever waits holds back those behind
+        async with self._waiting.turn:  # in order; whoever waits holds back those behind
             while (wait := self._wait_s(tokens)) is None or wait > 0:
-                self._changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
+                await self._waiting.for_change(wait)
             now = self._clock()
             if self._requests:
                 self._requests.add(1, now)
@@ -133,7 +129,7 @@ class Throttle:
         self.in_flight -= 1
         if self._tokens and ticket.held is not None:
             self._tokens.correct(ticket.held, tokens)
-        self._changed.set()
+        self._waiting.tell_change()
         if fault is None or fault.kind in ("garbled", "short"):
             self._answered()
         else:
@@ -142,7 +138,7 @@ class Throttle:
     def forget(self) -> None:
         """A call was cancelled: it tells nothing of the endpoint."""
         self.in_flight -= 1
-        self._changed.set()
+        self._waiting.tell_change()
 
     def _wait_s(self, tokens: int) -> float | None:
         """Seconds until a call may leave; None: until another comes back."""

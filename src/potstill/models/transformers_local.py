@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from potstill.errors import ModelError
-from potstill.models import chat
+from potstill.models import chat, pricing
 from potstill.models.base import Capabilities
 from potstill.models.decoding import Continuation, Prompt, decode
 from potstill.models.weights import Weights
-from potstill.records import Completion, Request, Usage
+from potstill.records import Completion, Cost, Request, Usage
+from potstill.spec.sections import PriceSpec
 from potstill.store.atomic import fingerprint
 
 
@@ -28,7 +29,7 @@ class TransformersModel:
 
     capabilities = Capabilities(logits=True, hidden_states=True)
 
-    def __init__(self, weights: Weights, *, name: str, batch_size: int = 32) -> None:
+    def __init__(self, weights: Weights, *, name: str, batch_size: int = 32, price: PriceSpec | None = None) -> None:
         self.module = weights.module
         self.tokenizer = weights.tokenizer
         self.name = name
@@ -38,6 +39,8 @@ class TransformersModel:
         self.stop_ids = chat.stop_ids(self.tokenizer, self.module)
         config = self.module.config.get_text_config()
         self._context: int = getattr(config, "max_position_embeddings", None) or 1 << 30
+        self._price = price or PriceSpec(per_gpu_hour=0.0)
+        self._fits = batch_size
         self._busy = threading.Lock()
 
     def prompt_tokens(self, request: Request) -> list[int]:
@@ -62,20 +65,35 @@ class TransformersModel:
             raise
 
     def generate(self, prompts: Sequence[Prompt], *, cancelled: Callable[[], bool] = lambda: False) -> list[Continuation]:
-        """Continue prompts of token ids as one batch. Raises ModelError where memory runs out."""
+        """Continue prompts of token ids, as one batch, or, where memory does not hold it, in halves of it.
+
+        Raises ModelError where memory does not hold one prompt.
+        """
+        fits = self._fits
+        if len(prompts) > fits:
+            parts = [prompts[start : start + fits] for start in range(0, len(prompts), fits)]
+            return [written for part in parts for written in self.generate(part, cancelled=cancelled)]
         try:
             with self._busy:
                 return decode(self.module, prompts, self.stop_ids, cancelled=cancelled)
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(self.name, len(prompts), error) from None
-        except RuntimeError as error:
-            if "memory" not in str(error):
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
                 raise
-            raise _out_of_memory(self.name, len(prompts), error) from None
+            if len(prompts) == 1:
+                raise _out_of_memory(self.name, error) from None
+        # Later batches are cut to what fits: the next one would fail as this one did.
+        self._fits = len(prompts) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self.generate(prompts, cancelled=cancelled)
 
-    def dollars(self, completion: Completion) -> float | None:  # noqa: ARG002 (the protocol's signature)
-        """Nothing: it runs here."""
-        return 0.0
+    def dollars(self, completion: Completion) -> float | None:
+        """Its share of what the machine costs by the hour; nothing where no price is given."""
+        return pricing.dollars(completion, self._price)
+
+    def most(self, request: Request) -> Cost:
+        """The most that a request can cost in tokens; dollars by the hour are counted as they come."""
+        return Cost(1, self.length(request) + request.sampling.max_new_tokens)
 
     async def close(self) -> None:
         """Let go of the weights."""
@@ -127,6 +145,6 @@ class TransformersModel:
         return Completion(text="", finish_reason="error", usage=Usage(asked, 0), model=self.name, error=reason)
 
 
-def _out_of_memory(name: str, batch: int, error: Any) -> ModelError:
+def _out_of_memory(name: str, error: Any) -> ModelError:
     line = str(error).splitlines()[0]
-    return ModelError(f"{name}: memory ran out over a batch of {batch} ({line}); lower `generation.batch_size`, or choose a smaller model")
+    return ModelError(f"{name}: memory ran out over a single prompt ({line}); choose a smaller model, or shorten the longest rows")

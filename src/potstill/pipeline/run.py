@@ -87,6 +87,25 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
     return run
 
 
+def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = ()) -> tuple[Run, int]:
+    """Run the gates over the answers that a run has, without a call; the stage stands afterwards where no further answer is needed.
+
+    Returns the run, and how many rows need further answers. Raises StoreError where nothing was generated yet.
+    """
+    run = open_run(spec, folder, tuple(listeners))
+    with RunLock(folder):
+        stage, record = importlib.import_module(STAGES["generate"]), run.stage("generate")
+        inputs = stage.inputs(run)
+        started = time.monotonic()
+        record.begin(inputs)
+        run.events.emit(StageStarted("generate", resumed=True))
+        summary, waiting = stage.judge_again(run)
+        if not waiting:
+            record.finish(inputs, stage.outputs(run))
+        run.events.emit(StageFinished("generate", time.monotonic() - started, summary))
+    return run, waiting
+
+
 def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:
     """What `run_pipeline` would do now. Nothing is written."""
     run = Run(spec, folder, EventLog())
@@ -121,18 +140,24 @@ def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
 def _bring_up(run: Run, name: StageName) -> None:
     stage, record = _load(name), run.stage(name)
     inputs = stage.inputs(run)
+    record.reclaim(inputs, stage.DISCARD)
     if record.stands(inputs):
         run.events.emit(StageSkipped(name))
         return
     started = time.monotonic()
-    resumed = record.begin(inputs, discard=stage.DISCARD)
-    run.events.emit(StageStarted(name, resumed))
-    summary = stage.work(run, resumed)
-    outputs = stage.outputs(run)
-    missing = [path for path in outputs if not path.exists()]
-    if missing:
-        raise StoreError(f"{missing[0]}: was removed while stage `{name}` ran; run the same command again")
-    record.finish(inputs, outputs)
+    try:
+        resumed = record.begin(inputs, discard=stage.DISCARD)
+        run.events.emit(StageStarted(name, resumed))
+        summary = stage.work(run, resumed)
+        outputs = stage.outputs(run)
+        missing = [path for path in outputs if not path.exists()]
+        if missing:
+            raise StoreError(f"{missing[0]}: was removed while stage `{name}` ran; run the same command again")
+        record.finish(inputs, outputs)
+    except BaseException:
+        # A mistake that shows at once must not cost what an earlier spec has made.
+        record.put_back(stage.DISCARD)
+        raise
     run.events.emit(StageFinished(name, time.monotonic() - started, summary))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Auto = Literal["auto"]
 TaskType = Literal["nli", "conversation", "qa", "math", "summarization", "translation"]
+_CARRIES_MORE_THAN_AN_ADDRESS = re.compile(r"[?#]|^[^/]*//[^/]*@")
+_NAMES_A_SECRET = re.compile(r"authorization|api[-_]?key|subscription[-_]key|secret|password|cookie|[-_]token$|^token$", re.IGNORECASE)
+_IS_A_SECRET = re.compile(r"\s*(bearer|basic)\s|\s*sk-", re.IGNORECASE)
+_WHERE_A_KEY_BELONGS = "put a key into an environment variable, and that variable's name into `api_key_env`"
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -33,6 +38,8 @@ class TaskSpec(Section):
     """System prompt for rows that bring none of their own."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens, of teacher and student alike; by default the task type's own limit."""
+    reasons: bool = False
+    """Answers come after reasons, on a last line `Answer: ...`; on where `generation.prompting.learn` is `rationale_then_answer`."""
 
     @model_validator(mode="after")
     def _labels_belong_to_nli(self) -> TaskSpec:
@@ -78,8 +85,9 @@ class DataSpec(Section):
     """Share of the training rows that is split off where `validation` is missing."""
     test_fraction: Fraction = 0.1
     """Share of the training rows that is split off where `test` is missing."""
-    test_duplicates: Literal["error", "drop", "allow"] = "error"
-    """Training or validation rows that stand in the test split too, exactly or nearly: stop, drop them there, or keep them."""
+    test_duplicates: Literal["auto", "error", "drop", "allow"] = "auto"
+    """Training or validation rows that stand in the test split too, exactly or nearly: stop (`error`), leave them out of training and
+    validation (`drop`), or keep them (`allow`). `auto`: `error` for a test file of its own, `drop` where the test rows were split off."""
     near_duplicate: float = Field(default=0.8, gt=0.0, le=1.0)
     """Prompts whose three-word shingles are at least this similar (Jaccard) are near duplicates (Lee et al. 2021, arXiv 2107.06499)."""
 
@@ -123,6 +131,9 @@ class WeightsSpec(Section):
 
 class TeacherSpec(WeightsSpec):
     """The model that answers: an OpenAI-compatible endpoint, or a local model."""
+
+    # What is refused here may be a secret in the wrong place.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     model: str
     """Catalogue name, hub id, folder, GGUF file, or the name that the endpoint knows. `echo` is a fake for dry runs."""
@@ -176,6 +187,30 @@ class TeacherSpec(WeightsSpec):
     @classmethod
     def _replayed_without_a_model(cls, raw: object) -> object:
         return {"model": "replay", **raw} if isinstance(raw, dict) and raw.get("replay") is not None else raw
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_without_secrets(cls, address: str | None) -> str | None:
+        if address is not None and _CARRIES_MORE_THAN_AN_ADDRESS.search(address):
+            raise ValueError(f"an address holds no user, password, `?query` or `#fragment`; {_WHERE_A_KEY_BELONGS}")
+        return address
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _name_of_a_variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"what stands there is no name of an environment variable (letters, digits, `_`); {_WHERE_A_KEY_BELONGS}")
+        return name
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_without_secrets(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not (re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) and value.isprintable()):
+                raise ValueError("a header is a name of letters, digits and `-`, and one line of text")
+            if _NAMES_A_SECRET.search(name) or _IS_A_SECRET.match(value):
+                raise ValueError(f"the header `{name}` holds a secret, and the spec is written into the run folder; {_WHERE_A_KEY_BELONGS}")
+        return headers
 
     @model_validator(mode="after")
     def _one_key(self) -> TeacherSpec:
@@ -242,6 +277,8 @@ class PromptingSpec(Section):
     """A name for the wording; where it changes, every question is a new one."""
     rounds: int = Field(default=3, ge=2, le=10)
     """Rounds of `chain_of_density`."""
+    reasoning_tokens: int = Field(default=256, ge=1)
+    """Room for the reasons of `chain_of_thought`, besides the answer's own."""
     learn: Literal["answer", "rationale_then_answer", "both"] = "answer"
     """What the student writes: the answer alone, the reasons before it, or, as two tasks, both (step-by-step distillation, Hsieh et
     al. 2023, arXiv 2305.02301)."""
@@ -429,6 +466,8 @@ class EvaluationSpec(Section):
 class RunSpec(Section):
     """One run: a teacher, a task, data, a student. Paths are relative to the spec's own folder."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # as in TeacherSpec
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names the run's folder: letters, digits, `.`, `_`, `-`."""
     task: TaskSpec
@@ -451,6 +490,17 @@ class RunSpec(Section):
         if isinstance(raw, dict) and "teacher" not in raw and isinstance(raw.get("teachers"), list | tuple) and raw["teachers"]:
             return {**raw, "teacher": raw["teachers"][0]}
         return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reasons_are_learnt(cls, raw: object) -> object:
+        """A student that writes its reasons is read accordingly."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or "reasons" in raw["task"]:
+            return raw
+        generation = raw.get("generation")
+        prompting = generation.get("prompting") if isinstance(generation, dict) else None
+        learns = isinstance(prompting, dict) and prompting.get("learn") == "rationale_then_answer"
+        return {**raw, "task": {**raw["task"], "reasons": True}} if learns else raw
 
     @property
     def all_teachers(self) -> tuple[TeacherSpec, ...]:

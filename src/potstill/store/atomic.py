@@ -16,6 +16,7 @@ from potstill.errors import StoreError
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again: what was done is kept",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again: what was done is kept",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows; raise the limit and run the same command again",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",

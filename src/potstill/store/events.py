@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -149,14 +150,18 @@ class EventLog:
 
     def __init__(self, path: Path | None = None, listeners: tuple[Listener, ...] = ()) -> None:
         self._path, self._listeners = path, listeners
+        self._whole = False  # whether the last line is known to be whole
 
     def emit(self, event: Event) -> None:
         """Write one event, then tell the listeners. Raises StoreError where the file cannot be written."""
         if self._path is not None:
             line = json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, ensure_ascii=False)
             try:
+                start = "\n" if not self._whole and _ends_within_a_line(self._path) else ""
+                self._whole = False
                 with open(self._path, "a", encoding="utf-8") as file:
-                    file.write(line + "\n")
+                    file.write(f"{start}{line}\n")
+                self._whole = True
             except OSError as error:
                 raise store_error(self._path, error) from None
         for listener in self._listeners:
@@ -180,6 +185,15 @@ _KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (RunStarted, StageStarted, StageSkipped, StageFinished, Progressed, Measured, Noticed, RunFinished, RunFailed)
 }
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether a kill while writing left half a line, which the next one must not be glued to."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def read_events(path: Path) -> Iterator[Event]:

@@ -242,15 +242,23 @@ class Ledger:
                 ((now, key) for key in keys),
             )
 
-    def get(self, key: str) -> Completion | None:
-        """The answer to a question; where there is none, its last failed call; else None."""
+    def get(self, key: str, *, settled: bool = False) -> Completion | None:
+        """The answer to a question; where there is none, its last failed call (`settled`: since the ledger was opened); else None."""
         with self._in_our_words():
             row = self._db.execute(
-                f"SELECT {_ANSWER} FROM attempt WHERE key = ? AND state IN ('answered', 'failed')"
+                f"SELECT {_ANSWER} FROM attempt WHERE key = ? AND (state = 'answered' OR state = 'failed' AND id > ?)"
                 " ORDER BY state = 'answered' DESC, id DESC LIMIT 1",
-                (key,),
+                (key, self._opened_after if settled else 0),
             ).fetchone()
         return None if row is None else _completion(row)
+
+    def may_pass(self, key: str) -> bool:
+        """Whether a question's last call failed for a reason that may pass, so that asking again may help."""
+        with self._in_our_words():
+            row = self._db.execute(
+                "SELECT fault FROM attempt WHERE key = ? AND state = 'failed' ORDER BY id DESC LIMIT 1", (key,)
+            ).fetchone()
+        return row is not None and row[0] is not None
 
     def answers(self) -> Iterator[tuple[str, Request, Completion]]:
         """Every answer with its question's key, one at a time; the last where a question has several."""

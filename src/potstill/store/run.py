@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -76,7 +77,13 @@ class StageRecord:
     """`<stage folder>/stage.json`: the fingerprint of what a stage read, and the hashes of what it wrote.
 
     A stage is begun with its inputs. Where the same inputs were begun before, it resumes on what stands in its folder;
-    where others were, what belongs to those is discarded.
+    where others were, what belongs to those is set aside in `.before/` until the stage is finished, `stage.json` with it:
+    first when it goes and last when it comes back, so that a kill at any moment leaves enough to tell what is whose.
+
+        stage.json   .before/stage.json
+        there        no                   the usual
+        there        there                another attempt was begun; `.before` holds what stood before it
+        no           there                killed while moving: all of it is put back
     """
 
     def __init__(self, run_folder: Path, name: StageName) -> None:
@@ -84,6 +91,7 @@ class StageRecord:
         self.folder = run_folder / FOLDERS[name]
         self._run_folder = run_folder
         self._path = self.folder / "stage.json"
+        self._before = self.folder / ".before"
 
     def stands(self, inputs: object) -> bool:
         """True where the stage finished on these inputs and its outputs are unchanged."""
@@ -104,20 +112,39 @@ class StageRecord:
     def begin(self, inputs: object, *, discard: Sequence[str] = ()) -> bool:
         """Mark the stage as begun; True where it goes on from an earlier, cut attempt on the same inputs.
 
-        `discard` names entries of the stage's folder that belong to one set of inputs (checkpoints, say): they are removed
+        `discard` names entries of the stage's folder that belong to one set of inputs (checkpoints, say): they are set aside
         where the inputs changed.
         """
-        digest = fingerprint(inputs)
         resumed = self.was_begun_on(inputs)
-        if not resumed:
-            for name in discard:
-                _remove(self.folder / name)
-        write_json(self._path, {"state": "started", "inputs": digest})
+        with _moving(self.folder):
+            if not resumed:
+                self._set_aside(discard)
+            write_json(self._path, {"state": "started", "inputs": fingerprint(inputs)})
         return resumed
 
+    def put_back(self, discard: Sequence[str]) -> None:
+        """Undo `begin` after a failure: what was set aside stands again, unless the attempt has made some of `discard` itself."""
+        if self._is_aside() and not any((self.folder / name).exists() for name in discard):
+            # What cannot be moved now is moved by `reclaim`; the failure itself is what the user must hear of.
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+                self._restore()
+
+    def reclaim(self, inputs: object, discard: Sequence[str]) -> None:
+        """Put back what was set aside, where a kill left it half moved, or where it was made from these very inputs."""
+        with _moving(self.folder):
+            if self._is_aside() and self.exists() and read_json(self._before / "stage.json").get("inputs") == fingerprint(inputs):
+                self._drop(discard)
+                self._path.unlink()
+            if self._is_aside() and not self.exists():
+                self._restore()
+
     def finish(self, inputs: object, outputs: Sequence[Path]) -> None:
-        """Mark the stage as done, with the hashes of its outputs."""
+        """Mark the stage as done, with the hashes of its outputs; what was set aside for it goes."""
         hashes = {str(path.relative_to(self._run_folder)): hash_file(path) for path in outputs}
+        with _moving(self.folder):
+            (self._before / "stage.json").unlink(missing_ok=True)
+            _remove(self._before)
         write_json(self._path, {"state": "finished", "inputs": fingerprint(inputs), "outputs": hashes})
 
     def outputs(self) -> dict[str, str]:
@@ -129,6 +156,30 @@ class StageRecord:
             )
         found: dict[str, str] = record["outputs"]
         return found
+
+    def _is_aside(self) -> bool:
+        return (self._before / "stage.json").exists()
+
+    def _set_aside(self, names: Sequence[str]) -> None:
+        if self._is_aside() or not self.exists():
+            self._drop(names)  # what stands here is an attempt's that came to nothing, or nobody's
+            return
+        _remove(self._before)
+        self._before.mkdir()
+        for name in ("stage.json", *names):
+            if (self.folder / name).exists():
+                os.rename(self.folder / name, self._before / name)
+
+    def _drop(self, names: Sequence[str]) -> None:
+        if self.exists():
+            write_json(self._path, {"state": "started", "inputs": ""})  # of no inputs, so that nobody resumes on half of it
+        for name in names:
+            _remove(self.folder / name)
+
+    def _restore(self) -> None:
+        for path in sorted(self._before.iterdir(), key=lambda path: path == self._before / "stage.json"):
+            os.rename(path, self.folder / path.name)
+        self._before.rmdir()
 
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
@@ -145,6 +196,14 @@ def open_run(spec: RunSpec, folder: Path, listeners: tuple[Listener, ...] = ()) 
         raise store_error(folder, error) from None
     write_text(folder / "spec.yaml", dump_spec(spec))
     return Run(spec, folder, EventLog(folder / "events.jsonl", listeners))
+
+
+@contextlib.contextmanager
+def _moving(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise store_error(folder, error) from None
 
 
 def _remove(path: Path) -> None:

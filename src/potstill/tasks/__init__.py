@@ -10,6 +10,7 @@ from potstill.tasks.conversation import conversation
 from potstill.tasks.math import math
 from potstill.tasks.nli import nli
 from potstill.tasks.qa import qa
+from potstill.tasks.reasons import REASONING_TOKENS, AfterReasons
 from potstill.tasks.summarization import summarization
 from potstill.tasks.translation import translation
 
@@ -30,4 +31,7 @@ def build_task(spec: TaskSpec, labels: Sequence[str] = ()) -> Task:
 
     Raises SpecError where an nli task has fewer than two labels, or labels that cannot be told apart.
     """
-    return TASKS[spec.type](spec, labels)
+    task = TASKS[spec.type](spec, labels)
+    if not spec.reasons:
+        return task
+    return AfterReasons(task, spec.max_new_tokens or task.max_new_tokens + REASONING_TOKENS)

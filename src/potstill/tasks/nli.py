@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from potstill.errors import SpecError
+from potstill.records import Example
 from potstill.spec.sections import TaskSpec
 from potstill.tasks.base import SingleTurn, Task
 from potstill.tasks.replies import answer_part, layers
@@ -55,6 +56,10 @@ class Nli(SingleTurn):
                 return _only(found)
         lines = reply.splitlines()
         return _only(self._stated(lines[:1] + lines[-1:]) or set(self._mentions(reply)))
+
+    def expand(self, example: Example) -> list[Example]:
+        """The row itself. A reference that is no label stays as it is: what it mentions is not what it says."""
+        return [replace(example, reference=tuple(self._alone(gold) or gold for gold in example.reference))]
 
     def _stated(self, texts: Sequence[str]) -> set[str | None]:
         return {label for text in texts if (label := self._alone(text))}

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from potstill.records import Example
 from potstill.spec.sections import TaskSpec
 from potstill.tasks.base import SingleTurn, Task
-from potstill.tasks.replies import answer_part, layers
+from potstill.tasks.choices import chosen_letter, listed_options
+from potstill.tasks.replies import answer_part
 
 _PREFIX = re.compile(r"[*_\s]*(?:the\s+)?(?:final\s+|correct\s+|short\s+)?answer[*_]*\s*(?::|is\b)[*_:\s]*", re.IGNORECASE)
 _PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`", "**": "**", "*": "*"}
 _STRAIGHT = str.maketrans("“”„‘’‚«»", '"""' + "'''" + '""')
-_ANCHORED_LETTER = re.compile(
-    r"\b(?i:answer|option|choice)\b[\s:*]*(?i:\bis\b)?[\s:*\"'`]*(?i:option\s+)?(?:\(?([A-Z])\b(?!['’])|\(?([a-z])\))"
-)
-_LEADING_LETTER = re.compile(r"[*_`\"']*(?:\(([A-Za-z])\)|([A-Za-z])[).:]|([A-Z])\s+is\b)(?!\w)")
-_BRACKETED_LETTER = re.compile(r"\(([A-Z])\)")
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,14 @@ class Choice(SingleTurn):
 
     def parse(self, text: str) -> str | None:
         """The chosen letter in upper case: `B`, `(b)`, `B. Paris`, `The answer is B`; None where there is none, or several."""
-        reply = answer_part(text)
-        for layer in layers(reply):
-            if re.fullmatch(r"[A-Za-z]", layer):
-                return layer.upper()
-        if anchored := _ANCHORED_LETTER.findall(reply):
-            return "".join(anchored[-1]).upper()
-        if leading := _LEADING_LETTER.match(reply):
-            return "".join(group for group in leading.groups() if group).upper()
-        bracketed = set(_BRACKETED_LETTER.findall(reply))
-        return bracketed.pop() if len(bracketed) == 1 else None
+        return chosen_letter(answer_part(text))
+
+    def verify(self, example: Example, text: str) -> str | None:
+        """Refuses a letter that is not among the options, where the last message of the prompt lists them."""
+        letter, options = self.parse(text), listed_options(example.messages[-1].content)
+        if letter is None or not options or letter in options:
+            return None
+        return f"{letter} is not among the options {', '.join(options)}"
 
 
 def qa(spec: TaskSpec, labels: Sequence[str]) -> Task:

@@ -12,6 +12,18 @@ _WRAPPERS = frozenset("\"'`*_“”‘’«»„‹›()[]{}<>")
 _ENDINGS = frozenset(".,;:!")
 
 
+_ANSWER = re.compile(r"^[\s>#*_`-]*(?:the\s+)?(?:final\s+)?answer[*_`]*\s*(?:is\s*)?[:=][*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)
+
+
+def split_reasons(text: str) -> tuple[str | None, str]:
+    """The reasons and the answer of a reply that ends in `Answer: ...`; (None, text) where it does not tell them apart."""
+    found = list(_ANSWER.finditer(text))
+    if not found:
+        return None, text
+    reasons, answer = text[: found[-1].start()].strip(), text[found[-1].end() :].strip()
+    return (reasons or None, answer) if answer else (None, text)
+
+
 def answer_part(text: str) -> str:
     """The reply without the reasoning that thinking models put before it; empty where the reasoning never ends."""
     *reasoning, answer = _REASONING_ENDS.split(text)

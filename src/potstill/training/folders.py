@@ -8,11 +8,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from potstill.errors import StoreError
-from potstill.store.atomic import store_error, sync_folder
+from potstill.models.saving import writing
+from potstill.store.atomic import sync_folder
 
 _KEEP = 2
-_LOW_DISK_BYTES = 2**20
 
 
 @contextlib.contextmanager
@@ -45,21 +44,6 @@ def recover_folder(folder: Path) -> None:
         os.rename(old, folder)
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns failures of writing weights below `path` into StoreErrors; weight formats hide a full disk in errors of their own."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except OSError as error:
-        raise store_error(path, error) from error
-    except (SafetensorError, RuntimeError) as error:
-        if shutil.disk_usage(path.parent).free < _LOW_DISK_BYTES or "No space left" in str(error):
-            raise StoreError(f"{path}: the disk is full; free some space and run the same command again: what was done is kept") from error
-        raise
 
 
 class Checkpoints:

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from potstill.cli.main import app
 from potstill.errors import SpecError
-from potstill.models.testing import OpenAIStub, refused
-from tiny import tiny_llama, tiny_tokenizer, without
+from potstill.models.testing import OpenAIStub, answered, refused
+from tiny import edit_json, tiny_gguf, tiny_llama, tiny_tokenizer, without
 
 WORDS = [
     "amber",
@@ -144,6 +144,13 @@ def test_a_teacher_that_does_not_answer_is_a_problem(tmp_path: Path, spec: dict[
     assert words in problems(result)[0]
 
 
+def test_a_teacher_that_thinks_longer_than_the_question_allows_does_answer(tmp_path: Path, spec: dict[str, Any]) -> None:
+    with OpenAIStub(always=answered(None, "length", reasoning_content="The user wants")) as stub:
+        result = check(tmp_path, spec | {"teacher": endpoint(stub)})
+    assert result.exit_code == 0, result.output
+    assert f"stub at {stub.base_url}, answers" in result.output
+
+
 def test_a_key_that_is_not_set_is_a_problem_also_offline(tmp_path: Path, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
     result = check(tmp_path, spec | {"teacher": {"model": "deepseek-v3"}}, "--offline")
@@ -210,6 +217,32 @@ def test_a_model_folder_without_a_tokenizer_is_a_problem(tmp_path: Path, spec: d
     without(tiny_llama(tmp_path / "model"), "tokenizer.json")
     result = check(tmp_path, spec | {"student": {"model": "./model"}})
     assert "has no tokenizer" in problems(result)[0]
+
+
+def test_a_model_folder_without_a_chat_template_is_a_problem_unless_the_spec_names_one(tmp_path: Path, spec: dict[str, Any]) -> None:
+    without(tiny_llama(tmp_path / "model"), "chat_template.jinja")
+    assert "brings no chat template" in problems(check(tmp_path, spec | {"student": {"model": "./model"}}))[0]
+    (tmp_path / "mine.jinja").write_text("{{ messages[0]['content'] }}")
+    assert check(tmp_path, spec | {"student": {"model": "./model", "chat_template": "mine.jinja"}}).exit_code == 0
+    edit_json(tmp_path / "model" / "tokenizer_config.json", chat_template="{{ messages[0]['content'] }}")
+    assert check(tmp_path, spec | {"student": {"model": "./model"}}).exit_code == 0
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
+    tokenizer = tiny_llama(tmp_path / "model") / "tokenizer.json"
+    layout = json.loads(tokenizer.read_text())
+    layout["model"]["merges"] = [["no such", "tokens"]]
+    tokenizer.write_text(json.dumps(layout))
+    result = check(tmp_path, spec | {"student": {"model": "./model"}})
+    assert "model: its tokenizer cannot be loaded" in problems(result)[0]
+
+
+def test_a_gguf_file_is_measured_and_a_cut_one_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
+    path = tiny_gguf(tmp_path / "model.gguf", tiny_llama(tmp_path / "model"))
+    spec |= {"teacher": {"model": "./model.gguf"}, "student": {"carve": {"layers": 2}}}
+    assert "2 of 4 layers" in check(tmp_path, spec).output
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "model.gguf: is cut off" in problems(check(tmp_path, spec))[0]
 
 
 def test_a_hub_model_that_cannot_be_fetched_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,17 @@ def test_the_list_has_a_line_for_every_entry() -> None:
     assert [line.split()[0] for line in lines[1 : len(entries()) + 1]] == list(entries())
 
 
-def test_show_tells_the_endpoint_the_terms_and_that_a_price_is_unknown() -> None:
+def test_show_tells_the_endpoint_the_terms_and_the_price_with_its_source() -> None:
     output = models("show", "deepseek-v3")
     assert "OPENROUTER_API_KEY" in output
     assert "licence       MIT" in output
+    assert re.search(r"^price +\$\d+.* written \(genai-prices \d.*, for short prompts\)$", output, re.MULTILINE)
+    assert re.search(r"^price +\$2 .* \$8 written \(2026-03, as others quote https", models("show", "gpt-4.1"), re.MULTILINE)
+
+
+def test_the_list_has_a_price_for_every_shipped_endpoint() -> None:
+    lines = {line.split()[0]: line for line in models().splitlines() if line}
+    assert all(re.search(r" \d[\d.]*/\d", lines[name]) for name, entry in entries().items() if entry.base_url)
 
 
 def test_a_users_entries_are_listed_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from rows_at_hand import chat, sentences, write_jsonl
 from potstill.data.duplicates import Duplicates, Part, find_duplicates
 from potstill.data.intake import take_in
 from potstill.data.near import VERIFIED, NearIndex, band_rows, template_shingles
-from potstill.data.text import jaccard, normalise, prompt_text, shingles
+from potstill.data.text import compared_text, jaccard, normalise, shingles
 from potstill.records import Example, Message
 from potstill.spec import ColumnsSpec
 
@@ -64,14 +64,67 @@ def test_system_prompts_are_not_compared(tmp_path: Path) -> None:
     assert not compare(tmp_path, rows[:1], rows[1:]).pairs[1].either.any()
 
 
+def with_passage(passage: str, question: str) -> dict[str, object]:
+    return {"messages": [{"role": "system", "content": passage}, {"role": "user", "content": question}]}
+
+
+def test_system_prompts_are_compared_where_asked_for(tmp_path: Path) -> None:
+    passages = sentences(2)
+    parts = [
+        part(tmp_path, str(number), [with_passage(text, "Who did it?")]) for number, text in enumerate([*passages, passages[0].upper()])
+    ]
+    parts = [Part(one.split, one.intake.comparing_systems(), one.rows) for one in parts]
+    found = find_duplicates(*parts, threshold=0.8)
+    assert {(pair.split, pair.other): bool(pair.exact.all()) for pair in found.pairs} == {
+        ("1", "2"): False,
+        ("0", "2"): True,
+        ("0", "1"): False,
+    }
+    assert [bool(pair.same_question.all()) for pair in found.pairs] == [True, False, True]
+
+
 def test_the_answer_is_not_compared(tmp_path: Path) -> None:
     found = compare(tmp_path, [chat("Where is my card?", reference="here")], [chat("Where is my card?", reference="there")])
     assert found.pairs[1].exact.all()
 
 
-def test_signs_make_a_difference() -> None:
-    assert jaccard(shingles("Compute 3 + 4 now"), shingles("Compute 3 * 4 now")) < 0.8
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("where is my parcel now", "Where is my parcel now?"),
+        ("Cancel my order", "cancel my order!!"),
+        ("what's the well-known answer", "“Whats the well known answer…”"),
+        ("please (if you can) cancel it, now", "Please, if you can, cancel it now."),
+        ("今日の天気はどうですか", "今日の天気は、どうですか。"),
+    ],
+)
+def test_punctuation_makes_no_difference(one: str, other: str) -> None:
+    assert jaccard(shingles(one), shingles(other)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Compute 3 + 4 now", "Compute 3 * 4 now"),
+        ("Compute 3 - 4 now", "Compute 3 4 now"),
+        ("What is -3 here", "What is 3 here"),
+        ("Compute (2 + 3) * 4", "Compute 2 + (3 * 4)"),
+        ("Find (x + y) * z", "Find x + (y * z)"),
+        ("यह कि है", "यह की है"),
+    ],
+)
+def test_signs_and_marks_make_a_difference(one: str, other: str) -> None:
+    assert jaccard(shingles(one), shingles(other)) < 0.8
     assert normalise("Compute 5²") != normalise("Compute 52")
+
+
+def test_a_text_without_words_is_like_no_other() -> None:
+    assert shingles("?!") == shingles("...") == frozenset()
+
+
+def test_one_letter_written_in_two_ways_is_one() -> None:
+    assert normalise("İstanbul") == normalise("istanbul")
+    assert normalise("Cafe\u0301") == normalise("café")
 
 
 def test_scripts_without_blanks_have_words_too() -> None:
@@ -132,9 +185,25 @@ def test_a_template_around_different_questions_makes_no_duplicates(tmp_path: Pat
     intents = " ".join(sentences(1, seed=9, words=150))
     rows = [chat(f"Choose one of these intents: {intents} . The customer says: {text}") for text in sentences(60, seed=5, words=8)]
     found = compare(tmp_path, rows[:40], rows[40:])
-    assert found.template_shingles > 100
+    assert len(found.template) > 100
     assert not found.pairs[1].either.any()
     assert compare(tmp_path, [*rows[:40], rows[50]], rows[40:]).pairs[1].exact.sum() == 1
+
+
+def test_a_cluster_of_near_copies_is_no_template(tmp_path: Path) -> None:
+    base = "please tell me how the quick brown fox jumps over the lazy dog near the river bank today number"
+    train = [chat(text) for text in sentences(80, seed=11)] + [chat(f"{base} {text.split()[0]}") for text in sentences(15, seed=12)]
+    found = compare(tmp_path, train, [*map(chat, sentences(5, seed=13)), chat(f"{base} zzz")], [chat(sentences(1, seed=14)[0])])
+    assert not found.template
+    assert found.pairs[1].near.sum() == 15
+
+
+def test_one_of_several_templates_is_left_out_where_its_questions_are_of_some_length(tmp_path: Path) -> None:
+    instructions = sentences(3, seed=15, words=60)
+    rows = [chat(f"{instructions[number % 3]} {text}") for number, text in enumerate(sentences(90, seed=16, words=8))]
+    found = compare(tmp_path, rows[:60], rows[60:])
+    assert len(found.template) > 150
+    assert not found.pairs[1].either.any()
 
 
 def test_few_rows_have_no_template() -> None:
@@ -160,7 +229,26 @@ def test_validation_is_compared_with_test_and_train(tmp_path: Path) -> None:
     }
 
 
-def test_a_conversation_is_compared_as_a_whole() -> None:
-    turns = [Message("user" if number % 2 == 0 else "assistant", f"Turn {number}") for number in range(3)]
-    assert prompt_text(Example("x", tuple(turns))) == "Turn 0\nTurn 1\nTurn 2"
+def test_what_the_user_says_is_compared_and_no_answer() -> None:
+    turns = [Message("system", "Be kind."), Message("user", "One"), Message("assistant", "Two"), Message("user", "Three")]
+    assert compared_text(Example("x", tuple(turns)), with_system=False) == "One\nThree"
+    assert compared_text(Example("x", tuple(turns)), with_system=True) == "Be kind.\nOne\nThree"
+
+
+def test_a_question_with_another_answer_is_the_same_question(tmp_path: Path) -> None:
+    question = "How do I return a parcel that came late and broken?"
+    closed = [
+        {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": f"Like {way}."}]} for way in ("so", "this")
+    ]
+    opened = chat(question, reference="Like so.")
+    parts = [
+        Part(
+            name, take_in(write_jsonl(tmp_path / f"{name}.jsonl", rows), split=name, columns=ColumnsSpec(), conversation=True), np.arange(1)
+        )
+        for name, rows in (("train", closed[:1]), ("validation", [opened]), ("test", closed[1:]))
+    ]
+    assert all(pair.exact.all() for pair in find_duplicates(*parts, threshold=0.8).pairs)
+
+
+def test_texts_in_another_order_or_spacing_of_words_differ() -> None:
     assert all(one != other for one, other in itertools.combinations(map(normalise, ("a b", "b a", "ab")), 2))

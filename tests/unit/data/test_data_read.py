@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -34,6 +35,12 @@ GOOD = b'{"prompt": "Why?"}\n'
         ("a.jsonl", GOOD + b'{"prompt": "' + b"x" * 11_000_000 + b'"}\n' + GOOD, "a.jsonl:2: is longer than 10 MB"),
         ("a.jsonl", GOOD + b'{"x":' * 100_000 + b"\n", "a.jsonl:2: is not a row: it is nested too deeply"),
         ("a.jsonl", GOOD + b'{"prompt": ' + b"9" * 5_000 + b"}\n", "a.jsonl:2: is not JSON: Exceeds the limit"),
+        ("a.jsonl", GOOD + b'{"prompt": "a", "prompt": "b"}\n', 'a.jsonl:2: has the key "prompt" twice; keep one'),
+        (
+            "a.jsonl",
+            b'{"messages": [{"role": "user", "role": "user", "content": "a"}]}\n',
+            'a.jsonl:1: has the key "role" twice; keep one',
+        ),
         ("a.jsonl", '{"prompt": "x"}'.encode("utf-16"), "a.jsonl: is UTF-16; save it as UTF-8"),
         ("a.jsonl", b"\x1f\x8b\x08\x00", "a.jsonl: is compressed by gzip; unpack it first"),
         ("a.jsonl", b"PAR1\x00", "a.jsonl: is a Parquet file; give it the ending .parquet"),
@@ -55,7 +62,9 @@ GOOD = b'{"prompt": "Why?"}\n'
         ("a.csv", b"prompt,prompt\na,b\n", 'a.csv: has the column "prompt" more than once'),
         ("a.csv", b"prompt,group\na\n", "a.csv:2: has 1 cell, but there are 2 columns"),
         ("a.csv", b'prompt\n"a\nb\nc\n', "a.csv:2: cannot be read on as CSV: unexpected end of data; is a quote missing there?"),
-        ("a.csv", b"prompt\ncaf\xe9\n", "a.csv: is not UTF-8 (byte 0xe9"),
+        ("a.csv", b"prompt\n" + b"a\n" * 5 + b"caf\xe9\n" + b"a\n" * 9_000, "a.csv:7: is not UTF-8 (byte 0xe9); save the file as UTF-8"),
+        ("a.csv", b"prompt,caf\xe9\na,b\n", "a.csv:1: is not UTF-8 (byte 0xe9)"),
+        ("a.csv", b"\nprompt\na\n", "a.csv:1: is blank; the first line holds the names of the columns"),
         ("a.csv", b"prompt,group\n,g\n", 'a.csv:2: "prompt" is empty'),
         ("a.csv", b"prompt\na\n\nb\n", "a.csv:3: is blank; remove the line"),
         ("a.parquet", b"", "a.parquet: cannot be read as Parquet"),
@@ -149,6 +158,29 @@ def test_parquet_with_messages_is_read_like_json_lines(tmp_path: Path) -> None:
     rows = [chat("Why?", reference=["Because"], id="a"), chat("Who?", reference=None, id="b")]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
     assert list(load_dataset(tmp_path / "t.parquet")) == list(load_dataset(write_jsonl(tmp_path / "t.jsonl", rows)))
+
+
+def test_numbers_in_parquet_are_text_and_gaps_are_absent(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {"prompt": ["a", "b", "c"], "completion": [1.0, 2.5, float("nan")], "id": [7.0, 8.0, None]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    rows = list(load_dataset(tmp_path / "t.parquet"))
+    assert [row.reference for row in rows] == [("1",), ("2.5",), ()]
+    assert [row.id for row in rows] == ["7", "8", "t-3"]
+
+
+def test_parquet_text_that_is_not_utf8_is_named_by_its_row(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    offsets, text = pyarrow.py_buffer(struct.pack("<3i", 0, 1, 3)), pyarrow.py_buffer(b"ab\xff")
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 2, [None, offsets, text])
+    parquet.write_table(pyarrow.table({"prompt": column}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet:2: holds text that is not UTF-8 \(byte 0xff\)") as caught:
+        load_dataset(tmp_path / "t.parquet")
+    assert len(caught.value.problems) == 1
 
 
 def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

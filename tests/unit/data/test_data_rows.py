@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from potstill.data.rows import read_row
+from potstill.data.rows import LEARNT_ANYWAY, NOT_A_REFERENCE, read_row
 from potstill.records import Example, Message
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -51,6 +52,56 @@ def test_earlier_assistant_turns_of_a_question_stay_as_examples() -> None:
     assert found.reference == ("Because.",)
 
 
+def test_openai_rows_with_a_developer_turn_and_text_in_parts_are_read() -> None:
+    parts = [{"type": "text", "text": "Why"}, {"type": "text", "text": "is that?"}]
+    found = read({"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}, ANSWER]})
+    assert found == Example("train-1", (Message("system", "Be brief."), Message("user", "Why\nis that?")), ("Because.",))
+
+
+def test_a_greeting_opens_a_conversation_and_no_other_row() -> None:
+    found = read({"messages": [SYSTEM, ANSWER, USER, ANSWER, USER]}, conversation=True)
+    assert [message.role for message in found.messages] == ["system", "assistant", "user", "assistant", "user"]
+    assert isinstance(read_row({"messages": [SYSTEM, ANSWER, ANSWER, USER]}, name="x", conversation=True), list)
+    assert isinstance(read_row({"messages": [SYSTEM, ANSWER, USER]}, name="x", conversation=False), list)
+
+
+def remarks_on(raw: dict[str, object], conversation: bool = False) -> tuple[Example, list[str]]:
+    remarks: list[str] = []
+    found = read_row(raw, name="train-1", conversation=conversation, remarks=remarks)
+    assert isinstance(found, Example), found
+    return found, remarks
+
+
+def test_an_answer_of_weight_0_is_no_reference_and_that_is_said() -> None:
+    found, remarks = remarks_on({"messages": [USER, {**ANSWER, "weight": 0}]})
+    assert found == Example("train-1", (Message("user", "Why?"),))
+    assert remarks == [NOT_A_REFERENCE]
+    found, _ = remarks_on({"messages": [USER, {**ANSWER, "weight": 0}], "reference": "Therefore."})
+    assert found.reference == ("Therefore.",)
+
+
+def test_weights_that_ask_for_nothing_else_than_what_is_done_are_not_remarked_on() -> None:
+    found, remarks = remarks_on({"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]})
+    assert (found.reference, remarks) == (("Because.",), [])
+
+
+def test_a_turn_of_weight_0_within_a_conversation_is_remarked_on() -> None:
+    _, remarks = remarks_on({"messages": [USER, {**ANSWER, "weight": 0}, USER, ANSWER]}, conversation=True)
+    assert remarks == [LEARNT_ANYWAY]
+
+
+def test_a_conversation_that_ends_with_an_answer_takes_no_other_reference() -> None:
+    found = read_row({"messages": [USER, ANSWER], "reference": "No."}, name="x", conversation=True)
+    assert found == ['the gold answer stands twice, in "reference" and in the last assistant turn; keep one']
+
+
+def test_half_characters_are_shown_escaped() -> None:
+    for raw in ({"messages": [{"role": "\ud800", "content": "x"}]}, {"\ud800": 1}, {"prompt": "Why?", "tags": "\ud800"}):
+        found = read_row(raw, name="x", conversation=False)
+        assert isinstance(found, list)
+        assert "\\ud800" in "".join(found).encode().decode()
+
+
 def test_an_own_id_goes_before_the_line_number() -> None:
     assert read({"id": 7, "prompt": "Why?"}).id == "7"
 
@@ -72,6 +123,12 @@ FAULTS = [
     ({"messages": [{"role": "user", "content": ""}]}, "message 1: content is empty"),
     ({"messages": [{"role": "user", "content": " \n"}]}, "message 1: content is empty"),
     ({"messages": [{"role": "user", "content": ["x"]}]}, "message 1: content is a list, must be text"),
+    ({"messages": [{"role": "user", "content": []}]}, "message 1: content is a list, must be text"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "message 1: content has a part without its text"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url"}]}]},
+        'message 1: content has parts of type "image_url"; only text can be learnt',
+    ),
     ({"messages": [{"role": "user", "content": 3}]}, "message 1: content is a number, must be text"),
     ({"messages": [{"role": "user", "content": None}]}, "message 1: content is null, must be text"),
     ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [1]}]}, "message 2: is a tool call"),
@@ -137,7 +194,7 @@ examples = st.builds(
     rationale=st.none() | texts,
     group=st.none() | texts,
     tags=st.lists(texts, max_size=2).map(tuple),
-)
+).map(lambda example: replace(example, reference=()) if example.messages[-1].role == "assistant" else example)
 
 
 @given(examples)

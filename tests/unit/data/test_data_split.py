@@ -66,6 +66,14 @@ def test_a_group_larger_than_the_share_is_taken_only_where_no_other_fits() -> No
     assert set(groups[split_off(groups, 10, seed=0, name="test")]) == {3}
 
 
+@given(units.filter(lambda found: len(set(found)) > 2), st.integers(1, 60), st.integers(1, 2))
+def test_so_many_groups_are_kept_back_as_are_asked_for(groups: list[int], count: int, keep: int) -> None:
+    rows = np.array(groups, dtype=np.uint64)
+    chosen = split_off(rows, count, seed=0, name="test", keep=keep)
+    assert chosen.any()
+    assert len(set(rows[~chosen])) >= keep
+
+
 def test_one_group_cannot_be_split() -> None:
     with pytest.raises(DataError, match="too few rows are left to split a test set off"):
         split_off(np.zeros(5, dtype=np.uint64), 1, seed=0, name="test")

@@ -160,6 +160,84 @@ def test_duplicates_within_the_file_that_is_split_are_no_error(tmp_path: Path) -
     assert not again.problems
 
 
+def near_copies(folder: Path) -> Path:
+    texts = sentences(40, words=40)
+    return write_jsonl(folder / "t.jsonl", [chat(text) for text in texts] + [chat(f"{text} indeed") for text in texts])
+
+
+def test_an_error_that_is_asked_for_is_one_where_the_test_is_split_off_too(tmp_path: Path) -> None:
+    train = near_copies(tmp_path)
+    asked = inspect_data(spec_for(tmp_path, {"train": train, "test_duplicates": "error"}))
+    assert any("stand in test too" in problem for problem in asked.problems)
+    assert not inspect_data(spec_for(tmp_path, {"train": train})).problems
+
+
+def test_near_copies_in_the_test_are_fatal_however_many_the_training_rows_hold(tmp_path: Path) -> None:
+    base = "please tell me how the quick brown fox jumps over the lazy dog near the river bank today number"
+    files = {
+        "train": [*sentences(80), *(f"{base} {text.split()[0]}" for text in sentences(15, seed=1))],
+        "validation": sentences(5, seed=2),
+        "test": [*sentences(5, seed=3), f"{base} zzz"],
+    }
+    paths = {split: write_jsonl(tmp_path / f"{split}.jsonl", map(chat, texts)) for split, texts in files.items()}
+    assert "train rows that stand in test too: 15 (0 exactly, 15 nearly)" in inspect_data(spec_for(tmp_path, paths)).problems[0]
+
+
+def test_a_template_is_said_to_be_left_out_of_the_comparison(tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "t.jsonl", [chat(f"Sum up in one sentence what follows here : {text}") for text in sentences(30)])
+    notices = inspect_data(spec_for(tmp_path, {"train": train})).notices
+    assert any('three-word runs that many rows share, such as "in one sentence"' in notice for notice in notices)
+
+
+def test_a_common_question_about_different_passages_is_no_duplicate(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [{"role": "system", "content": text}, {"role": "user", "content": "Who did it?"}]} for text in sentences(30, words=30)
+    ]
+    split = inspect_data(spec_for(tmp_path, {"train": write_jsonl(tmp_path / "t.jsonl", rows)}, {"type": "qa"}))
+    assert (split.problems, split.counts) == ((), {"train": 24, "validation": 3, "test": 3})
+    files = {
+        name: write_jsonl(tmp_path / f"{name}.jsonl", rows[10 * number : 10 * number + 10])
+        for number, name in enumerate(("train", "validation", "test"))
+    }
+    given = inspect_data(spec_for(tmp_path, files, {"type": "qa"}))
+    assert not given.problems
+    assert any("train rows that ask what rows of test ask, under another system prompt: 10" in notice for notice in given.notices)
+
+
+def test_one_system_prompt_in_one_file_alone_hides_no_duplicate(tmp_path: Path) -> None:
+    texts = sentences(9)
+    rows = [{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]} for text in texts]
+    files = {
+        "train": write_jsonl(tmp_path / "train.jsonl", rows[:5]),
+        "validation": write_jsonl(tmp_path / "validation.jsonl", rows[6:]),
+        "test": write_jsonl(tmp_path / "test.jsonl", [chat(texts[0]), chat(texts[5])]),
+    }
+    assert "train rows that stand in test too: 1 (1 exactly" in inspect_data(spec_for(tmp_path, files)).problems[0]
+
+
+def test_one_large_group_leaves_a_group_for_each_split(tmp_path: Path) -> None:
+    rows = [chat(text, group="big" if number < 90 else f"g{number}") for number, text in enumerate(sentences(100))]
+    report = inspect_data(spec_for(tmp_path, {"train": write_jsonl(tmp_path / "t.jsonl", rows)}))
+    assert not report.problems
+    assert report.counts == {"train": 90, "validation": 1, "test": 9}
+
+
+def test_columns_without_a_table_are_said_to_be_unused(tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "t.jsonl", [chat(text) for text in sentences(30)])
+    notices = inspect_data(spec_for(tmp_path, {"train": train, "columns": {"completion": "gold"}})).notices
+    assert any("`data.columns` names columns of CSV and Parquet files, and no file is one" in notice for notice in notices)
+    assert not inspect_data(spec_for(tmp_path, {"train": train})).notices
+
+
+def test_weights_that_are_not_followed_are_counted_with_their_first_line(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [chat(text) for text in sentences(30)]
+    for number in (4, 9):
+        rows[number]["messages"].append({"role": "assistant", "content": "No.", "weight": 0})
+    train = write_jsonl(tmp_path / "t.jsonl", rows)
+    (notice,) = inspect_data(spec_for(tmp_path, {"train": train})).notices
+    assert notice.endswith("t.jsonl: 2 rows, first on line 5: the last assistant turn has `weight` 0 and is not taken for the reference")
+
+
 def test_groups_in_two_given_files_are_said(tmp_path: Path) -> None:
     texts = sentences(6)
     files = {
@@ -179,7 +257,10 @@ def test_labels_come_from_the_training_rows_alone(tmp_path: Path) -> None:
     run, summary, notices = prepare(spec_for(tmp_path, files, LABELLED), tmp_path / "run")
     assert load_labels(run) == ("no", "yes")
     assert summary.endswith("; 2 labels")
-    assert "test rows with labels that no training row has: 1 (maybe); the student cannot learn them" in notices
+    assert (
+        "test rows with labels that no training row has: 1 (maybe); the student cannot learn them, and their answers count as wrong"
+        in notices
+    )
 
 
 def test_given_labels_keep_their_spelling(tmp_path: Path) -> None:
@@ -210,6 +291,20 @@ FAULTS: list[tuple[str, list[dict[str, object]], Mapping[str, object], Mapping[s
         {"type": "nli", "labels": ["yes", "no"]},
         {},
         ':1: reference "yess" is not one',
+    ),
+    (
+        "text for a letter",
+        [{**ROWS[0], "reference": "Paris"}, *ROWS],
+        {"type": "qa", "answer": "choice"},
+        {},
+        ':1: reference "Paris" is no letter of a choice; write the letter (B), or set `task.answer: open`',
+    ),
+    (
+        "a letter that is no option",
+        [chat("Where?\nA. Paris\nB. Rome", reference="C"), *ROWS],
+        {"type": "qa", "answer": "choice"},
+        {},
+        ':1: reference "C": C is not among the options A, B',
     ),
     ("its hint", [{**ROWS[0], "reference": "yess"}, *ROWS], {"type": "nli", "labels": ["yes", "no"]}, {}, 'did you mean "yes"?'),
     ("no hint", [{**ROWS[0], "reference": "?"}, *ROWS], {"type": "nli", "labels": ["yes", "no"]}, {}, "the labels: yes, no"),

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from potstill.generation.panel import seat_panel
 from potstill.generation.stage import generate
 from potstill.models.ask import request_key
-from potstill.models.base import Capabilities
+from potstill.models.base import Capabilities, Model
 from potstill.records import Completion, Example, Message, Request, Usage
 from potstill.spec import RunSpec
 from potstill.store.events import EventLog
@@ -89,10 +90,17 @@ def open_run(folder: Path, **changes: object) -> Run:
     return Run(RunSpec.model_validate(spec | changes), folder, EventLog())
 
 
+def generate_by(run: Run, teacher: Model, train: Sequence[Example], validation: Sequence[Example] = (), labels: Sequence[str] = ()) -> str:
+    """The stage's work with one teacher at hand."""
+    task = build_task(run.spec.task, labels)
+    with seat_panel(run.spec, task, [teacher]) as panel:
+        return generate(run, task, panel, train, validation)
+
+
 def run_generation(folder: Path, teacher: SlowTeacher) -> str:
     """The run that the kill tests kill."""
     run = open_run(folder)
-    return generate(run, build_task(run.spec.task), teacher, conversations(40), conversations(9, prefix="validation"))
+    return generate_by(run, teacher, conversations(40), conversations(9, prefix="validation"))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slow_teacher import SlowTeacher, conversations, open_run, run_generation
+from slow_teacher import SlowTeacher, conversations, generate_by, open_run, run_generation
 
 from potstill.errors import ModelError
 from potstill.generation import stage
 from potstill.generation.gates import GATES
-from potstill.generation.plan import Interview, Round, teacher_sampling
+from potstill.generation.interview import Interview
+from potstill.generation.panel import teacher_sampling
+from potstill.generation.talk import Seat
 from potstill.models.echo import EchoModel
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.store.atomic import read_json, write_json, write_jsonl
@@ -18,6 +20,7 @@ from potstill.store.events import EventLog, Progressed
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks import build_task
+from potstill.tasks.base import Task
 
 FILES = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl")
 
@@ -31,7 +34,11 @@ def summarise(text: str, *, reference: str | None = None, number: int = 0) -> Ex
 
 
 def generate(run: Run, answer: Callable[[Request], str], train: list[Example], validation: list[Example] = (), identity: str = "x") -> str:
-    return stage.generate(run, build_task(run.spec.task, ("yes", "no")), EchoModel(answer, identity=identity), train, validation)
+    return generate_by(run, EchoModel(answer, identity=identity), train, validation, ("yes", "no"))
+
+
+def interview_of(run: Run, task: Task, model: EchoModel, ledger: Ledger) -> Interview:
+    return Interview(task, (Seat("echo", model, teacher_sampling(run.spec, task)),), ledger, gates=run.spec.gates)
 
 
 @pytest.fixture
@@ -52,6 +59,7 @@ def test_an_accepted_row_is_what_was_asked_and_the_answer_and_keeps_the_gold(run
         "reference": ["Gold."],
         "tags": ["t"],
         "trained_turns": [2],
+        "teacher": "echo",
     }
 
 
@@ -68,7 +76,7 @@ def test_a_dropped_answer_is_kept_with_its_reason_and_a_verdict(run):
     refused, emptied = rows_of(run.path("generation", "rejected.jsonl"))
     assert (refused["id"], refused["gate"], refused["text"]) == ("row-1", "refusal", texts["b"])
     assert (emptied["id"], emptied["gate"], emptied["text"]) == ("row-2", "empty", "")
-    assert summary == "3 answers: 1 kept, 2 dropped (refusal 1, empty 1), 15 tokens, $0.00"
+    assert summary == "3 rows: 1 kept, 2 dropped (refusal 1, empty 1), 15 tokens, $0.00"
     usage = read_json(run.path("generation", "usage.json"))
     assert (usage["answers"], usage["kept"], usage["dropped"], usage["calls"]) == (3, 1, {"empty": 1, "refusal": 1}, 3)
 
@@ -79,8 +87,8 @@ def test_what_the_gates_said_stands_in_the_ledger(run):
     model = EchoModel(identity="x")
     with Ledger(run.path("generation", "ledger.sqlite")) as ledger:
         task = build_task(run.spec.task)
-        transcript = Interview(task, model, ledger, teacher_sampling(run.spec, task), run.spec.gates).transcript(row)
-        assert {said.gate for said in ledger.verdicts(transcript.answers[0].key, row.id)} == set(GATES)
+        outcome = interview_of(run, task, model, ledger).outcome(row)
+        assert {said.gate for said in ledger.verdicts(outcome.candidates[0].reply.key, row.id)} == set(GATES)
 
 
 def test_the_spec_says_how_answers_are_drawn(tmp_path):
@@ -114,7 +122,7 @@ def test_where_every_call_failed_the_advice_is_the_endpoint(run):
             return [Completion("", "error", error="connection refused") for _ in requests]
 
     with pytest.raises(ModelError, match=r"see to the endpoint[^$]*connection refused"):
-        stage.generate(run, build_task(run.spec.task), Failing(), [summarise("a")], [])
+        generate_by(run, Failing(), [summarise("a")])
 
 
 def test_validation_rows_with_references_are_not_asked(run):
@@ -185,27 +193,27 @@ def test_a_dropped_turn_ends_its_conversation_and_the_turns_before_it_are_kept(t
     assert [row["trained_turns"] for row in (first, second, third)] == [[1], [1], [1]]
     assert len(third["messages"]) == 2
     assert [(row["id"], row["turn"]) for row in rows_of(run.path("generation", "rejected.jsonl"))] == [("train-1", 1), ("train-2", 1)]
-    assert summary.startswith("5 answers: 3 kept, 2 dropped (refusal 2)")
+    assert summary.startswith("3 rows: 3 kept, 2 dropped (refusal 2)")
 
 
-def test_a_round_knows_how_many_rows_go_on(tmp_path):
+def test_a_step_knows_whether_its_row_goes_on(tmp_path):
     run = open_run(tmp_path)
     task = build_task(run.spec.task)
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        first = Round(Interview(task, EchoModel(), ledger, teacher_sampling(run.spec, task), run.spec.gates), 0)
-        assert len(list(first.requests(conversations(9)))) == 9
-    assert first.going_on == 6
+        interview = interview_of(run, task, EchoModel(), ledger)
+        steps = [interview.step(row, 1) for row in conversations(9)]
+    assert [step.last for step in steps] == [True, False, False] * 3
 
 
 def test_progress_ends_at_its_total_in_every_turn(tmp_path):
     events = []
     run = Run(open_run(tmp_path).spec, tmp_path, EventLog(listeners=(events.append,)))
-    stage.generate(run, build_task(run.spec.task), SlowTeacher(), conversations(40), [])
+    generate_by(run, SlowTeacher(), conversations(40))
     last = {event.task: event for event in events if isinstance(event, Progressed)}
     assert [(task, event.done == event.total) for task, event in last.items()] == [
         ("teacher answers", True),
-        ("teacher answers, turn 2", True),
-        ("teacher answers, turn 3", True),
+        ("teacher answers, step 2", True),
+        ("teacher answers, step 3", True),
     ]
 
 
@@ -251,7 +259,7 @@ def prepared(folder: Path, **changes: object) -> Run:
 
 def test_the_stage_works_on_a_prepared_run_and_its_outputs_stand(tmp_path):
     run = prepared(tmp_path)
-    assert stage.work(run, False).startswith("6 answers: 6 kept, 0 dropped, ")
+    assert stage.work(run, False).startswith("6 rows: 6 kept, 0 dropped, ")
     assert all(path.exists() for path in stage.outputs(run))
     assert [row["messages"][-1]["content"] for row in rows_of(tmp_path / "generation" / "accepted.jsonl")] == [
         "train 0",

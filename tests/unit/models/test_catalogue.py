@@ -97,6 +97,15 @@ def test_a_bad_catalogue_is_refused_with_file_and_key(text: str, message: str, u
         entries()
 
 
+@pytest.mark.parametrize(("written", "read"), [("2026-10-01", "2026-10-01"), ("2026-10", "2026-10"), ("2026", "2026"), ("'May'", "May")])
+def test_the_day_of_a_price_may_be_written_as_yaml_has_it(written: str, read: str, users_file: Path) -> None:
+    price = f"{{input_per_million: 1, output_per_million: 2, as_of: {written}}}"
+    users_file.write_text(f"a: {{base_url: 'http://x/v1', api_model: a, price: {price}}}\n")
+    entry = find("a")
+    assert entry is not None
+    assert entry.price.as_of == read
+
+
 def test_a_missing_catalogue_is_named(users_file: Path) -> None:
     with pytest.raises(SpecError, match=r"POTSTILL_CATALOGUE names this file"):
         entries()
@@ -173,6 +182,12 @@ def test_a_url_needs_the_models_name() -> None:
     with pytest.raises(ModelError, match=r'which model there\? load_model\("http://x/v1", model="its name"\)'):
         load_model("http://x/v1")
     assert isinstance(load_model("http://x/v1", model="m"), OpenAIModel)
+
+
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ModelError, match=r"`api_key_env`: what stands there is no name of an environment variable") as caught:
+        load_model("http://x/v1", model="m", api_key_env="sk-hunter2")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_looking_things_up_imports_no_torch() -> None:

@@ -187,10 +187,20 @@ def test_a_missing_template_says_where_to_name_one(tmp_path: Path) -> None:
         prompt_ids(tokenizer, CHAT[:2])
 
 
-def test_a_template_that_refuses_a_chat_is_quoted(tmp_path: Path) -> None:
-    tokenizer = tiny_tokenizer(tmp_path, template="{{ raise_exception('roles must alternate') }}")
-    with pytest.raises(ModelError, match=r"refuses a chat of user, user: roles must alternate"):
-        prompt_ids(tokenizer, (Message("user", "a"), Message("user", "b")))
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages[7].content }}", "has no element 7"),
+        ("{% for m in", "unexpected 'end of template'"),
+        ("{{ 'x' * 10 ** 100 }}", "cannot fit 'int' into an index-sized integer"),
+    ],
+)
+def test_a_template_that_fails_is_quoted(template: str, words: str, tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(tmp_path, template=template)
+    with pytest.raises(ModelError, match=rf"the chat template refuses a chat of user, user: .*{words}"):
+        prompt_ids(tokenizer, [Message("user", "a"), Message("user", "b")])
 
 
 def test_stop_ids_are_those_of_tokenizer_model_and_template_together(tmp_path: Path) -> None:

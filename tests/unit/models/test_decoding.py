@@ -12,7 +12,10 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Lfm2Config,
     LlamaConfig,
+    Mamba2Config,
+    MambaConfig,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
@@ -46,6 +49,14 @@ FAMILIES = {
     "qwen2": lambda: AutoModelForCausalLM.from_config(Qwen2Config(**SIZES)),
     "qwen3": lambda: AutoModelForCausalLM.from_config(Qwen3Config(**SIZES, head_dim=8)),
     "gemma3": gemma,
+    # Layers whose state cannot be cut down to some rows.
+    "mamba": lambda: AutoModelForCausalLM.from_config(
+        MambaConfig(vocab_size=97, hidden_size=32, num_hidden_layers=3, initializer_range=0.3)
+    ),
+    "mamba2": lambda: AutoModelForCausalLM.from_config(
+        Mamba2Config(vocab_size=97, hidden_size=32, num_hidden_layers=3, head_dim=8, num_heads=8, n_groups=1, initializer_range=0.3)
+    ),
+    "lfm2": lambda: AutoModelForCausalLM.from_config(Lfm2Config(**SIZES, layer_types=["conv", "full_attention", "conv"])),
 }
 
 

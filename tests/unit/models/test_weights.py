@@ -14,6 +14,7 @@ import torch
 
 from potstill.errors import ModelError
 from potstill.models.folder import count_parameters
+from potstill.models.gguf_header import read_gguf_header
 from potstill.models.weights import Weights, load_weights
 from potstill.spec.sections import WeightsSpec
 from tiny import edit_json, tiny_gguf, tiny_llama, without
@@ -52,6 +53,34 @@ def without_a_layer(folder: Path) -> Path:
 def of_another_size(folder: Path) -> Path:
     edit_json(folder / "config.json", hidden_size=48)
     return folder
+
+
+def with_config(**changes: object) -> Callable[[Path], Path]:
+    def change(folder: Path) -> Path:
+        edit_json(folder / "config.json", **changes)
+        return folder
+
+    return change
+
+
+def with_file(name: str, content: str | bytes) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder
+
+    return write
+
+
+def with_bad_merges(folder: Path) -> Path:
+    layout = json.loads((folder / "tokenizer.json").read_text())
+    layout["model"]["merges"] = [["no such", "tokens"]]
+    (folder / "tokenizer.json").write_text(json.dumps(layout))
+    return folder
+
+
+def header(**tensor: object) -> bytes:
+    written = json.dumps({"a": tensor}).encode()
+    return len(written).to_bytes(8, "little") + written
 
 
 def of_unknown_architecture(folder: Path) -> Path:
@@ -96,9 +125,19 @@ def only_gguf(folder: Path) -> Path:
     return folder
 
 
-def a_broken_gguf(folder: Path) -> Path:
-    (folder / "some.gguf").write_bytes(b"GGUF" + b"\x03" * 20)
-    return folder / "some.gguf"
+def a_gguf(content: bytes) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / "some.gguf").write_bytes(content)
+        return folder / "some.gguf"
+
+    return write
+
+
+def u64(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(8, "little") for number in numbers)
+
+
+GGUF_3 = b"GGUF\x03\0\0\0"
 
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -112,14 +151,31 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated": (truncated, r"model.safetensors: is cut off: [\d,]+ bytes of [\d,]+ are there"),
     "not safetensors": (beheaded, r"is not a safetensors file, or damaged"),
     "missing layer": (without_a_layer, r"9 tensors that LlamaForCausalLM needs are not in its weights, model.layers.4"),
-    "another size": (of_another_size, r"cannot be loaded: "),
+    "another size": (of_another_size, r"its weights have other shapes than its config.json says"),
+    "heads that do not divide": (with_config(num_attention_heads=3), r"config.json: cannot be used: .*32.*not a multiple of .*3"),
+    "no heads": (with_config(num_attention_heads=0), r"`num_attention_heads` is 0, must be a whole number above 0"),
+    "layers in words": (with_config(num_hidden_layers="four"), r'`num_hidden_layers` is "four", must be a whole number'),
+    "no width": (with_config(hidden_size=None), r"`hidden_size` is null, must be a whole number"),
+    "a list of kinds": (with_config(model_type=["llama"]), r'`model_type` is \["llama"\], must be a name'),
+    "inner config a list": (with_config(text_config=[1]), r"`text_config` must be an object"),
+    "deep config": (with_file("config.json", "[" * 100_000), r"config.json: cannot be read as JSON"),
+    "bad merges": (with_bad_merges, r"its tokenizer cannot be loaded"),
+    "header without places": (with_file("model.safetensors", header(dtype="F32", shape=[2])), r"is not a safetensors file, or damaged"),
+    "header without shapes": (with_file("model.safetensors", header(data_offsets=[0, 8])), r"is not a safetensors file, or damaged"),
+    "index of numbers": (with_file("model.safetensors.index.json", '{"weight_map": {"a": 1}}'), r"is not an index of weights"),
     "unknown architecture": (of_unknown_architecture, r"architecture 'quux' is unknown to the installed transformers"),
     "own code": (with_own_code, r"brings Python code of its own; read it, then set `trust_remote_code: true`"),
     "adapter": (an_adapter, r"is an adapter, not a whole model; merge it"),
     "missing shards": (with_missing_shards, r"1 of 2 weight files are missing, model-00001-of-00002.safetensors first"),
     "larger tokenizer": (with_a_larger_tokenizer, r"its tokenizer has \d+ tokens, its embedding \d+"),
     "only gguf": (only_gguf, r"has no config.json, but GGUF files; name one of them: .*some.gguf"),
-    "broken gguf": (a_broken_gguf, r"some.gguf: .*cannot be loaded"),
+    "empty gguf": (a_gguf(b""), r"some.gguf: is not a GGUF file, or damaged"),
+    "not gguf": (a_gguf(b"hello world"), r"some.gguf: is not a GGUF file, or damaged"),
+    "gguf of another version": (a_gguf(b"GGUF\x01" + b"\0" * 20), r"is GGUF version 1; versions 2 and 3 can be read"),
+    "gguf with endless entries": (a_gguf(GGUF_3 + u64(0, 1 << 40)), r"is cut off: its header goes on after its 24 bytes"),
+    "gguf with a kind of value that is none": (a_gguf(GGUF_3 + u64(0, 1, 1) + b"a" + b"\x63\0\0\0"), r"is not a GGUF file, or damaged"),
+    "gguf with a tensor of endless dimensions": (a_gguf(GGUF_3 + u64(1, 0, 1) + b"a" + b"\xff" * 4), r"is not a GGUF file, or damaged"),
+    "gguf of nothing": (a_gguf(GGUF_3 + u64(0, 0)), r"its tokenizer cannot be loaded"),
     "no gguf": (lambda folder: folder / "nowhere.gguf", r"nowhere.gguf: there is no such file"),
 }
 
@@ -182,6 +238,19 @@ def test_a_gguf_file_computes_what_its_folder_computes(tiny_teacher: Path, tmp_p
     with torch.inference_mode():
         assert torch.allclose(dequantised.module(ids).logits, original.module(ids).logits, atol=1e-5)
     assert dequantised.folder is None
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 1.0])
+def test_a_gguf_file_that_is_cut_off_anywhere_is_told_with_its_size(share: float, tiny_teacher: Path, tmp_path: Path) -> None:
+    path = tiny_gguf(tmp_path / "tiny.gguf", tiny_teacher)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size) - 1])
+    with pytest.raises(ModelError, match=rf"tiny.gguf: is cut off.*{path.stat().st_size:,} bytes.*download it again"):
+        load(path)
+
+
+def test_the_header_of_a_gguf_file_says_what_its_folder_says(tiny_teacher: Path, tmp_path: Path) -> None:
+    header = read_gguf_header(tiny_gguf(tmp_path / "tiny.gguf", tiny_teacher))
+    assert (header.parameters, header.context, header.layers) == (count_parameters(tiny_teacher), 512, 4)
 
 
 def test_a_gguf_file_can_be_cast_and_saved_as_an_ordinary_folder(tiny_teacher: Path, tmp_path: Path) -> None:

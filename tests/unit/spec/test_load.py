@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from potstill.errors import SpecError, UsageError
-from potstill.spec import RunSpec, dump_spec, load_spec, spec_schema
+from potstill.spec import RunSpec, TeacherSpec, dump_spec, load_spec, spec_schema
 
 SMALLEST = """\
 name: intents
@@ -85,3 +85,49 @@ def test_every_field_is_read_somewhere() -> None:
     sections = [RunSpec, *(field.annotation for field in RunSpec.model_fields.values())]
     fields = {name for section in sections for name in getattr(section, "model_fields", {})}
     assert {name for name in fields if f".{name}" not in text} == set(), "a knob that turns nothing"
+
+
+def of_an_endpoint(setting: str) -> str:
+    return SMALLEST.replace("{model: echo}", f"{{model: gpt, base_url: 'http://localhost/v1', {setting}}}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("api_key_env: sk-hunter2", "api_key_env", "no name of an environment variable"),
+        ("api_key_env: 'hunter2 '", "api_key_env", "no name of an environment variable"),
+        ("api_key_env: ''", "api_key_env", "no name of an environment variable"),
+        ("headers: {Authorization: Bearer hunter2}", "headers", "`Authorization` holds a secret"),
+        ("headers: {api-key: hunter2}", "headers", "`api-key` holds a secret"),
+        ("headers: {X-Api-Key: hunter2}", "headers", "`X-Api-Key` holds a secret"),
+        ("headers: {X-Mine: Bearer hunter2}", "headers", "`X-Mine` holds a secret"),
+        ('headers: {X-Mine: "a\\nhunter2: b"}', "headers", "one line of text"),
+        ('headers: {"X Mine": hunter2}', "headers", "a header is a name of letters"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(tmp_path: Path, setting: str, key: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, of_an_endpoint(setting)))
+    assert f"`teacher.{key}`" in str(caught.value)
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:hunter2@host/v1", "https://hunter2@host/v1", "https://host/v1?key=hunter2", "https://host/v1#hunter2"]
+)
+def test_an_address_that_carries_a_secret_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    with pytest.raises(SpecError, match=r"`teacher.base_url`: an address holds no user.*`api_key_env`") as caught:
+        load_spec(write(tmp_path, SMALLEST), [f"teacher.base_url='{address}'"])
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["api_key_env: OPENAI_API_KEY", "headers: {X-Title: my tokens, HTTP-Referer: 'https://a/b?c@d'}"])
+def test_what_is_no_secret_is_taken(tmp_path: Path, setting: str) -> None:
+    load_spec(write(tmp_path, of_an_endpoint(setting)))
+
+
+def test_pydantics_own_message_does_not_repeat_a_key_either() -> None:
+    with pytest.raises(ValueError, match="environment variable") as caught:
+        TeacherSpec(model="gpt", api_key_env="sk-hunter2")
+    assert "hunter2" not in str(caught.value)

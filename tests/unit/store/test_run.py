@@ -1,5 +1,6 @@
 """A stage stands while its inputs and outputs do; a folder has one owner."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,96 @@ def test_a_stage_that_was_cut_resumes_on_the_same_inputs_alone(tmp_path: Path) -
     assert not (record.folder / "checkpoints").exists()
 
 
+DISCARD = ["out.txt", "checkpoints"]
+
+
+def begun_anew(folder: Path, inputs: object = 2) -> StageRecord:
+    record = finished(folder)
+    assert not record.begin(inputs, discard=DISCARD)
+    assert not (record.folder / "out.txt").exists()
+    return record
+
+
+def test_an_attempt_that_fails_before_it_made_anything_leaves_the_earlier_results_standing(tmp_path: Path) -> None:
+    record = begun_anew(tmp_path)
+    record.put_back(DISCARD)
+    assert record.stands(1)
+    assert sorted(path.name for path in record.folder.iterdir()) == ["out.txt", "stage.json"]
+
+
+def test_an_attempt_that_made_something_keeps_it_and_resumes(tmp_path: Path) -> None:
+    record = begun_anew(tmp_path)
+    (record.folder / "checkpoints").mkdir()
+    record.put_back(DISCARD)
+    assert (record.folder / "checkpoints").exists()
+    assert record.begin(2, discard=DISCARD)
+
+
+def test_going_back_to_the_earlier_inputs_brings_the_earlier_results_back(tmp_path: Path) -> None:
+    record = begun_anew(tmp_path)
+    (record.folder / "checkpoints").mkdir()
+    record.reclaim(3, DISCARD)
+    assert not record.stands(1)
+    record.reclaim(1, DISCARD)
+    assert record.stands(1)
+    assert not (record.folder / "checkpoints").exists()
+
+
+def test_a_third_set_of_inputs_does_not_cost_the_results_of_the_first(tmp_path: Path) -> None:
+    record = begun_anew(tmp_path)
+    (record.folder / "out.txt").write_text("half")
+    assert not record.begin(3, discard=DISCARD)
+    record.put_back(DISCARD)
+    assert record.stands(1)
+
+
+def test_what_was_set_aside_goes_when_the_new_attempt_is_finished(tmp_path: Path) -> None:
+    record = begun_anew(tmp_path)
+    (record.folder / "out.txt").write_text("new")
+    record.finish(2, [record.folder / "out.txt"])
+    assert record.stands(2)
+    assert sorted(path.name for path in record.folder.iterdir()) == ["out.txt", "stage.json"]
+
+
+KILLED_AT = """
+import os, pathlib, signal, sys
+from potstill.store.run import StageRecord
+record, countdown = StageRecord(pathlib.Path(sys.argv[1]), "data"), [int(sys.argv[2])]
+
+def dying(change):
+    def changed(*arguments, **settings):
+        if countdown[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        countdown[0] -= 1
+        return change(*arguments, **settings)
+    return changed
+
+# Every change of the folder goes through one of these.
+for module, name in ((os, "rename"), (os, "replace"), (os, "unlink"), (os, "mkdir"), (os, "rmdir")):
+    setattr(module, name, dying(getattr(module, name)))
+record.reclaim(2, ["out.txt", "checkpoints"])
+record.begin(2, discard=["out.txt", "checkpoints"])
+record.put_back(["out.txt", "checkpoints"])
+"""
+
+
+def test_a_kill_at_any_change_of_the_folder_loses_nothing(tmp_path: Path) -> None:
+    for change in itertools.count():
+        folder = tmp_path / str(change)
+        record = finished(folder)
+        command = [sys.executable, "-c", KILLED_AT, str(folder), str(change)]
+        killed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert killed.returncode in (0, -9), killed.stderr
+        record.reclaim(2, DISCARD)
+        record.begin(2, discard=DISCARD)
+        assert not (record.folder / "out.txt").exists(), f"killed at change {change}"
+        record.reclaim(1, DISCARD)
+        assert record.stands(1), f"killed at change {change}"
+        if killed.returncode == 0:
+            break
+    assert change > 5
+
+
 def test_outputs_of_an_unfinished_stage_cannot_be_read(tmp_path: Path) -> None:
     record = StageRecord(tmp_path, "generate")
     record.begin(1)
@@ -67,6 +158,17 @@ def test_events_are_read_back_and_a_torn_last_line_is_passed_over(tmp_path: Path
         file.write('{"event": "Noticed", "lev')
     assert list(read_events(tmp_path / "events.jsonl")) == heard
     assert isinstance(heard[1], Noticed)
+
+
+def test_the_first_event_after_a_kill_is_not_glued_to_the_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    EventLog(path).info("before")
+    with open(path, "a") as file:
+        file.write('{"event": "Noticed", "lev')
+    log = EventLog(path)
+    log.info("after")
+    log.info("and on")
+    assert [event.text for event in read_events(path)] == ["before", "after", "and on"]
 
 
 def test_progress_counts_only_fresh_work_into_its_rate() -> None:

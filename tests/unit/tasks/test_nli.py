@@ -154,3 +154,8 @@ def test_gold_labels_take_the_sets_own_spelling() -> None:
 def test_disagreement_with_the_gold_label_is_not_proof() -> None:
     example = Example("x", (Message("user", "?"),), ("neutral",))
     assert nli(*INFERENCE).verify(example, "entailment") is None
+
+
+def test_a_gold_label_outside_the_set_is_not_taken_for_one_that_it_mentions() -> None:
+    example = Example("x", (Message("user", "?"),), ("hardly neutral",))
+    assert nli(*INFERENCE).expand(example)[0].reference == ("hardly neutral",)

@@ -5,6 +5,7 @@ import pytest
 from potstill.records import Example, Message
 from potstill.spec.sections import TaskSpec
 from potstill.tasks import Task, build_task
+from potstill.tasks.choices import listed_options
 
 PASSAGE = "The  “Eiffel Tower” was built in 1889 by Gustave Eiffel's company.\nIt stands in Paris, France. Who built it?"
 
@@ -100,12 +101,52 @@ def test_an_empty_answer_is_left_to_the_format_gate() -> None:
         ("either (A) or (B)", None),
         ("Paris", None),
         ("The answer is a city", None),
+        ("B\n\nBecause A is wrong.", "B"),
+        ("The answer is A because it is the city.", "A"),
+        ("The answer is B and not A.", "B"),
+        ("Option A is wrong, so I take option C.", "C"),
+        ("B is the right answer.", "B"),
+        ("Answer: A or B", None),
+        ("Answer: **A**, **B** and C", None),
+        ("The answer is A/B", None),
+        ("A is wrong, B is right", None),
+        ("A) Paris: no\nB) Rome: yes", None),
+        ("Choice A is wrong", None),
+        ("It is not (A)", None),
+        ("The answer is I don't know", None),
+        ("Answer: I'm not sure", None),
         ("I do not know", None),
         ("A city in France", None),
     ],
 )
 def test_the_letter_of_a_choice_is_found_or_none_is_given(reply: str, letter: str | None) -> None:
     assert qa("choice").parse(reply) == letter
+
+
+@pytest.mark.parametrize(
+    ("prompt", "letters"),
+    [
+        ("Which?\nA. Paris\nB. Rome\nC. Oslo", "ABC"),
+        ("Which?\n a) Paris\n b) Rome", "AB"),
+        ("Which? (A) Paris (B) Rome (C) Oslo", "ABC"),
+        ("Which? A) Paris B) Rome", "AB"),
+        ("Which?\n[A] Paris\n[B] Rome", "AB"),
+        ("Which?\nA: Paris\nB:", "AB"),
+        ("Vitamin A. Hepatitis B. What are they?", ""),
+        ("Which?\nA. Paris", ""),
+        ("Which?\n1. Paris\n2. Rome", ""),
+    ],
+)
+def test_the_options_are_read_off_the_prompt(prompt: str, letters: str) -> None:
+    assert "".join(listed_options(prompt)) == letters
+
+
+def test_a_letter_that_is_no_option_is_refused_where_the_prompt_lists_them() -> None:
+    example = Example("x", (Message("user", "Which?\nA. Paris\nB. Rome"),))
+    assert qa("choice").verify(example, "The answer is E") == "E is not among the options A, B"
+    assert qa("choice").verify(example, "b") is None
+    assert qa("choice").verify(Example("x", (Message("user", "Paris or Rome?"),)), "E") is None
+    assert qa("choice").verify(example, "Berlin") is None
 
 
 def test_a_gold_choice_is_reduced_to_its_letter() -> None:

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from potstill.errors import StoreError
-from potstill.training.folders import Checkpoints, recover_folder, replace_folder, writing
+from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 
 
 def write(folder, text):
@@ -72,8 +72,3 @@ def test_a_full_disk_is_told_in_words_and_the_last_checkpoint_stays(tmp_path):
                 checkpoints.saving(8):  # fmt: skip
             raise error
     assert checkpoints.newest().name == "checkpoint-5"
-
-
-def test_errors_that_are_not_of_the_disk_pass_through(tmp_path):
-    with pytest.raises(RuntimeError, match="a bug"), writing(tmp_path / "x"):
-        raise RuntimeError("a bug")

@@ -25,9 +25,11 @@ ALWAYS_ON = frozenset({"error", "empty"})
 """What these drop is no answer at all, so no spec turns them off."""
 
 
-def pass_gates(context: GateContext, gates: GatesSpec) -> list[Verdict]:
+def pass_gates(context: GateContext, gates: GatesSpec, scope: str = "answer") -> list[Verdict]:
     """The verdicts of the gates that are on, in order, up to the first that drops the answer."""
     verdicts: list[Verdict] = []
+    if scope != "answer":
+        return verdicts
     for name, gate in GATES.items():
         if name in ALWAYS_ON or getattr(gates, name):
             verdicts.append(gate(context))

@@ -11,12 +11,15 @@ from potstill.tasks.base import Task
 
 @dataclass(frozen=True, slots=True)
 class GateContext:
-    """One answer at the gates: the row it is for, what was asked (`messages`), and what came back."""
+    """One answer at the gates: the row it is for, what was asked (`messages`), and what came back;
+    where several samples voted, the answer's share of them; where a judge marked it, its mark from 0 to 1."""
 
     example: Example
     task: Task
     messages: tuple[Message, ...]
     completion: Completion
+    agreement: float | None = None
+    mark: float | None = None
 
 
 Gate = Callable[[GateContext], Verdict]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from potstill.errors import DataError, SpecError
+from potstill.errors import SpecError
 from potstill.tasks.metrics.base import FloatArray, Prediction, Unit, require_scorable
 
 
@@ -15,9 +15,10 @@ from potstill.tasks.metrics.base import FloatArray, Prediction, Unit, require_sc
 class MacroF1:
     """Mean F1 over the labels that occur, among the references or the answers; a share, 0 to 1.
 
-    As scikit-learn's `f1_score(labels=..., average="macro", zero_division=nan)`: a label of the set that is neither wanted nor
-    answered in the scored rows has no F1 and is left out of the mean. An unparsable answer, or one outside the set, misses its
-    row's label and is no answer for another. Of several references the answered one is the row's label, else the first.
+    As scikit-learn's `f1_score(average="macro", zero_division=nan)`: a label of the set that is neither wanted nor answered in
+    the scored rows has no F1 and is left out of the mean. An unparsable answer, or one outside the set, misses its row's label
+    and is no answer for another. Of several references the answered one is the row's label, else the first. A reference outside
+    the set (no training row had it) can only be missed: all such references together count as one label more.
     """
 
     labels: tuple[str, ...]
@@ -31,38 +32,28 @@ class MacroF1:
         object.__setattr__(self, "_places", {label: place for place, label in enumerate(self.labels)})
 
     def statistics(self, predictions: Sequence[Prediction]) -> FloatArray:
-        """(n, 3 × labels): true positives, false positives, false negatives of each label.
-
-        Raises DataError for a reference outside the label set.
-        """
+        """(n, 3 × (labels + 1)): true positives, false positives, false negatives of each label, and of those outside the set."""
         require_scorable(self.name, predictions)
-        counts = np.zeros((len(predictions), 3, len(self.labels)))
+        outside = len(self.labels)
+        counts = np.zeros((len(predictions), 3, outside + 1))
         for row, prediction in zip(counts, predictions, strict=True):
-            answered = prediction.answer is not None and prediction.answer in prediction.references
-            wanted = self._place(prediction.answer if answered and prediction.answer else prediction.references[0])
-            found = self._places.get(prediction.answer) if prediction.answer is not None else None
-            if found == wanted:
-                row[0, wanted] = 1
+            answer = prediction.answer
+            if answer is not None and answer in prediction.references:
+                row[0, self._places.get(answer, outside)] = 1
                 continue
-            row[2, wanted] = 1
-            if found is not None:
-                row[1, found] = 1
+            row[2, self._places.get(prediction.references[0], outside)] = 1
+            if answer is not None and answer in self._places:
+                row[1, self._places[answer]] = 1
         return counts.reshape(len(predictions), -1)
 
     def value(self, totals: FloatArray) -> FloatArray:
         """(...): the mean of 2tp / (2tp + fp + fn) over the labels that occur."""
-        counts = totals.reshape(*totals.shape[:-1], 3, len(self.labels))
+        counts = totals.reshape(*totals.shape[:-1], 3, len(self.labels) + 1)
         hits = 2.0 * counts[..., 0, :]
         weight = hits + counts[..., 1, :] + counts[..., 2, :]
         f1 = np.where(weight > 0, hits / np.where(weight > 0, weight, 1.0), 0.0)
         figures: FloatArray = f1.sum(axis=-1) / (weight > 0).sum(axis=-1)
         return figures
-
-    def _place(self, label: str) -> int:
-        if label not in self._places:
-            allowed = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
-            raise DataError(f'{self.name}: the reference "{label}" is not one of the {len(self.labels)} labels ({allowed})')
-        return self._places[label]
 
 
 def macro_f1(labels: Sequence[str] = ()) -> MacroF1:

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from potstill.tasks.metrics.base import Mean
 from potstill.tasks.metrics.math_judge import shared_judge
+from potstill.tasks.metrics.math_words import as_text, before_words, between_words, has_words, plain_text
 
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _NUMBER = re.compile(
@@ -21,12 +22,15 @@ _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?")
 _HASHES = re.compile(r"####\s*(.+)")
 _ANCHOR = re.compile(r"\banswers?\b(?:[^\n:=.]{0,60}?\b(?:is|are)\b|\s*(?:\([^)\n]*\))?[\s*]*[:=])[\s:*]*(.+)", re.IGNORECASE)
 _DELIMITED = re.compile(r"\$\$?([^$\n]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]")
-_FUNCTIONS = re.compile(r"\\(?:text|mathrm|operatorname)\{[^{}]*\}|\\[A-Za-z]+|\b(?:sin|cos|tan|log|ln|exp|sqrt|pi|inf)\b")
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
-_WORD = re.compile(r"[^\W\d_]{2,}")
-_VARIABLE = re.compile(r"[A-Za-z](?:_\w+)?(?:\([a-z]\))?")
+_ARTICLE = re.compile(r"[AaI]\s")
+_VARIABLE = re.compile(r"[A-Za-z](?:_\w+)?(?:\([a-z]\))?|[A-Za-z]{3,}")
 _ARITHMETIC = re.compile(r"[\d\s.,+\-*/×÷^()$%=]+")
-_UNIT_LETTER = re.compile(r"(.*\d)\s+[A-Za-z]")
+_PER = r"\s?/\s?(?:[hs]|hr|min|minute|hour|day|week|month|year|kg|person)"
+_UNIT = re.compile(
+    rf"([-+]?[\d.,]*\d)(?:(?:\s+[CFKLVWghlms]|\s*(?:[ckm]m|k[gmW]|m[gLl]|ft|in|lbs?|oz|hrs?|min|mph|[ap]m|st|nd|rd|th))"
+    rf"(?:\^?[23]|[²³])?(?:{_PER})?|{_PER})"
+)
 _CLUTTER = re.compile(r"\\[!,;]|\\left|\\right|(?<!\\)\\\s")
 
 
@@ -43,7 +47,7 @@ def same_value(gold: str, answer: str) -> bool | None:
     sets, equations) by math-verify, from any thread.
     """
     left, right = final_answer(gold) or gold.strip(), final_answer(answer) or answer.strip()
-    if left == right:
+    if plain_text(left) == plain_text(right):
         return bool(left)
     if left.lstrip("-").isdecimal() and right.lstrip("-").isdecimal():
         return False
@@ -53,12 +57,12 @@ def same_value(gold: str, answer: str) -> bool | None:
 def final_answer(text: str) -> str | None:
     """The final answer of a solution in its normal form (`$1,234.50` → `1234.5`, `2 1/2` → `5/2`); None where there is none.
 
-    Looked for in this order: the last \\boxed{}, the last `#### ...`, the last `answer is ...`, the text itself where it is an
-    expression, the number after the `=` of the last sentence, the last number.
+    Looked for in this order: the last \\boxed{} (as it stands, but for words around it), the last `#### ...`, the last `answer is ...`,
+    the text itself where it is an expression, the number after the `=` of the last sentence, the last number.
     """
     boxed = _last_boxed(text)
     if boxed:
-        return _value(boxed) or _normal(boxed) or None
+        return _boxed_value(boxed) or None
     for pattern in (_HASHES, _ANCHOR):
         found = pattern.findall(text)
         value = _value(found[-1]) if found else None
@@ -87,14 +91,25 @@ def _last_boxed(text: str) -> str | None:
     return None  # cut off before the brace closed
 
 
+def _boxed_value(inner: str) -> str:
+    alone = inner.isascii() and len(inner.split()) == 1
+    if alone or not has_words(inner):
+        return _normal(inner)
+    parts = between_words(inner)
+    return _normal(parts[0]) if len(parts) == 1 else as_text(inner)
+
+
 def _value(tail: str) -> str | None:
-    """The answer in what follows `answer is`: an expression, else what stands between dollars, else the first number."""
+    """The answer in what follows `answer is`: an expression, what stands between dollars, what goes before words, or the first number."""
     if _is_expression(tail):
         return _normal(tail)
     for groups in _DELIMITED.findall(tail):
         inner = next(group for group in groups if group)
         if _is_expression(inner):
             return _normal(inner)
+    start = before_words(_SENTENCE_END.split(tail)[0])
+    if _is_expression(start) and not _ARTICLE.match(start.lstrip()):
+        return _normal(start)
     _, equals, right = tail.rpartition("=")
     numbers = (_NUMBER.findall(right) if equals else []) or _NUMBER.findall(tail)
     return _normal(numbers[0]) if numbers else None
@@ -104,7 +119,7 @@ def _is_expression(text: str) -> bool:
     bare = _strip(text)
     if not bare or "\n" in bare or bare[-1] in "+-*/=^(" or re.search(r"[.!?:;]\s|[\"“”]", bare):
         return False
-    return not _WORD.search(_FUNCTIONS.sub(" ", bare)) and any(letter.isalnum() for letter in bare)
+    return not has_words(bare) and any(letter.isalnum() for letter in bare)
 
 
 def _strip(text: str) -> str:
@@ -118,11 +133,13 @@ def _strip(text: str) -> str:
 def _normal(text: str) -> str:
     bare = _CLUTTER.sub("", _strip(text).replace("−", "-").replace("\\%", "%").replace("\\$", "$")).strip()
     bare = re.sub(r"^([-+]?)[$€£¥₹\s]+", r"\1", bare)
-    if unit := _UNIT_LETTER.fullmatch(bare):
+    if unit := _UNIT.fullmatch(bare):
         bare = unit[1]
-    sides = bare.split("=")
-    if len(sides) > 1 and sides[-1].strip() and (_VARIABLE.fullmatch(bare.partition("=")[0].strip()) or _ARITHMETIC.fullmatch(bare)):
-        bare = sides[-1].strip() if len(sides) == 2 or _ARITHMETIC.fullmatch(bare) else bare
+    name, _, worth = bare.partition("=")
+    if worth.strip() and _VARIABLE.fullmatch(name.strip()) and ("=" not in worth or _ARITHMETIC.fullmatch(worth)):
+        bare = worth.strip()
+    if _ARITHMETIC.fullmatch(bare) and bare[-1] != "=":
+        bare = bare.rpartition("=")[2].strip()
     if _GROUPED.fullmatch(bare):
         bare = _THOUSANDS.sub("", bare)
     if mixed := _MIXED.fullmatch(bare):

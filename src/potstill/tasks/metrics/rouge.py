@@ -2,21 +2,23 @@
 
 Words are stemmed by Porter (`use_stemmer=True`, the `-m` of ROUGE-1.5.5, as summarization papers report it). A row's score is
 the best over its references; a system's is the mean over rows. On ASCII text the figures equal `rouge-score`'s own.
-Its tokenizer drops every other letter, so that a perfect Russian summary scores 0; ours keeps them, and takes each
-ideograph or kana as a word.
+Its tokenizer drops every other letter, so that a perfect Russian summary scores 0; ours keeps them with their marks (कि is not
+की), and takes each ideograph or kana as a word.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
+from potstill.tasks.letters import MARKS
 from potstill.tasks.metrics.base import Mean
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+")
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+(?:[{MARKS}]+[^\W_{_IDEOGRAPHS}]*)*")
 
 
 def rouge_1(labels: Sequence[str] = ()) -> Mean:
@@ -41,7 +43,12 @@ class _Words:
     """What `rouge-score` asks of a tokenizer."""
 
     def tokenize(self, text: str) -> list[str]:
-        return [_stem(word) for word in _WORD.findall(text.lower())]
+        return [_stem(word) for word in _WORD.findall(_lower(text))]
+
+
+def _lower(text: str) -> str:
+    # The lower case of İ is an i with one dot more.
+    return unicodedata.normalize("NFC", text).lower().replace("i\u0307", "i")
 
 
 @lru_cache(maxsize=100_000)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from math_verify import parse, verify
 
 from potstill.tasks.metrics.math_judge import MathJudge
 from potstill.tasks.metrics.math_value import final_answer, same_value
@@ -49,7 +50,27 @@ ANSWERS = [
     ("With 2 * 3 = 6 of them, there are 9.\nSo 8 in all.", "8"),
     ("To express the answer as a share: 3 of 4. Half of it is 2", "2"),
     ("Final answer (in dollars): 5", "5"),
+    ("\\boxed{x^2+2xy+y^2}", "x^2+2xy+y^2"),
+    ("\\boxed{x + 2 y}", "x + 2 y"),
+    ("\\boxed{2 xy}", "2 xy"),
+    ("\\boxed{\\triangle ABC}", "\\triangle ABC"),
+    ("\\boxed{x = 2 or x = 3}", "x = 2 or x = 3"),
+    ("\\boxed{5 hours}", "5"),
+    ("\\boxed{about 3x + 2 dollars}", "3x + 2"),
+    ("\\boxed{Total cost = 3 * 4 = 12 dollars}", "12"),
+    ("\\boxed{5 apples and 3 pears}", "\\text{5 apples and 3 pears}"),
+    ("\\boxed{5个苹果}", "5"),
+    ("The answer is 2xy because both are factors.", "2xy"),
+    ("The answer is x=2 or x=3.", "x=2 or x=3"),
+    ("#### 3pq + 1", "3pq + 1"),
+    ("2πr", "2πr"),
+    ("The answer is 5km.", "5"),
+    ("The answer is 12 km/h.", "12"),
+    ("The answer is $12/hour.", "12"),
+    ("The answer is a bit tricky: 5", "5"),
+    ("The answer is I don't know", None),
     ("I do not know.", None),
+    ("Paris", None),
     ("", None),
 ]
 
@@ -74,6 +95,15 @@ def test_any_text_has_an_answer_or_none(text: str) -> None:
     assert answer is None or answer == answer.strip() != ""
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text("abcdxyz", min_size=1, max_size=3), min_size=1, max_size=3), st.integers(2, 9), st.data())
+def test_what_stands_in_a_box_is_compared_as_math_verify_does(products: list[str], factor: int, data: st.DataObject) -> None:
+    one = f"{factor}" + "+".join(products)
+    other = data.draw(st.sampled_from([one, one[::-1], f"{factor}", f"{factor}{products[0]}", "+".join(products[::-1])]))
+    expected = verify(*(parse(f"${text}$", parsing_timeout=None) for text in (one, other)), timeout_seconds=None)
+    assert same_value(f"\\boxed{{{one}}}", f"so \\boxed{{{other}}}") is (one == other or expected)
+
+
 @pytest.mark.parametrize("exponent", ["1e99", "1e999999999999"])
 def test_an_enormous_exponent_is_not_written_out_beyond_reason(exponent: str) -> None:
     assert len(final_answer(exponent) or "") <= 100
@@ -94,6 +124,21 @@ def test_an_enormous_exponent_is_not_written_out_beyond_reason(exponent: str) ->
         ("15%", "0.15", True),
         ("-5", "5", False),
         ("#### 1,000", "The answer is $1000", True),
+        ("\\boxed{x^2+2xy+y^2}", "The answer is 2", False),
+        ("\\boxed{x^2+2xy+y^2}", "\\boxed{(x+y)^2}", True),
+        ("\\boxed{2xy}", "\\boxed{2ab}", False),
+        ("\\boxed{ab}", "\\boxed{ba}", True),
+        ("\\boxed{x + 2 y}", "x + 2", False),
+        ("12abc", "12xyz", False),
+        ("pq+1", "1", False),
+        ("\\boxed{\\frac{ab}{2}}", "2", False),
+        ("x=2 or x=3", "x=5 or x=3", False),
+        ("x=2 or x=3", "The answer is x = 3 or x = 2.", True),
+        ("\\boxed{x=2 \\text{ or } x=3}", "\\boxed{x=3 or x=2}", True),
+        ("\\boxed{5 apples and 3 pears}", "\\boxed{5}", False),
+        ("\\boxed{5 hours}", "5", True),
+        ("no solution", "\\boxed{No solution}", True),
+        ("\\boxed{no solution}", "\\boxed{\\text{no solution}}", True),
         ("", "", False),
         ("1+(", "7", False),
     ],

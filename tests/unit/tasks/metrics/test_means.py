@@ -51,6 +51,16 @@ def test_rouge_knows_letters_beyond_ascii(text: str) -> None:
     assert score(build_metric("rouge_l"), [predict(text, text)]) == 1.0
 
 
+@pytest.mark.parametrize(("one", "other"), [("कि", "की"), ("का", "की"), ("نَعَم", "نِعم")])
+def test_rouge_takes_words_with_other_marks_for_other_words(one: str, other: str) -> None:
+    assert score(build_metric("rouge_1"), [predict(one, other)]) == 0.0
+
+
+@pytest.mark.parametrize(("one", "other"), [("é", "e\u0301"), ("İstanbul", "istanbul"), ("ÉTÉ", "été")])
+def test_rouge_takes_one_word_written_in_two_ways_for_one(one: str, other: str) -> None:
+    assert score(build_metric("rouge_1"), [predict(one, other)]) == 1.0
+
+
 def test_rouge_takes_each_ideograph_as_a_word() -> None:
     assert score(build_metric("rouge_1"), [predict("猫狗", "猫鸟")]) == pytest.approx(0.5)
 

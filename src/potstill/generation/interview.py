@@ -1,0 +1,214 @@
+"""How the panel is asked about a row, and how its answers are judged and chosen: the row's talk, and where it stands in the ledger."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from potstill.generation.candidate import Candidate
+from potstill.generation.choosing import CHOICES, Chosen, Situation
+from potstill.generation.choosing.judge import mark, read_mark
+from potstill.generation.gates import GateContext, pass_gates
+from potstill.generation.prompting import Strategy, build_strategy
+from potstill.generation.routing import ROUTES
+from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
+from potstill.models.ask import request_key
+from potstill.records import Example, Message
+from potstill.spec.sections import GatesSpec, GenerationSpec
+from potstill.store.ledger import Ledger
+from potstill.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a row: every candidate in the order in which it was asked for, and what was chosen of them."""
+
+    messages: tuple[Message, ...]
+    candidates: tuple[Candidate, ...]
+    chosen: Chosen
+    mark: float | None = None
+
+    @property
+    def dropped(self) -> Candidate | None:
+        """The candidate whose reason stands for all, where none was chosen: the last, which is the last teacher's."""
+        return None if self.chosen.candidates or not self.candidates else self.candidates[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A row as far as it was answered: its turns, of which only the last may have nothing chosen."""
+
+    example: Example
+    turns: tuple[Turn, ...]
+
+    @property
+    def answered(self) -> tuple[Turn, ...]:
+        """The turns with an answer that is learnt."""
+        return tuple(turn for turn in self.turns if turn.chosen.candidates)
+
+    @property
+    def dropped(self) -> Candidate | None:
+        """The candidate that ended the row before its end."""
+        return self.turns[-1].dropped if self.turns else None
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All answers."""
+        return [candidate for turn in self.turns for candidate in turn.candidates]
+
+
+class Interview:
+    """One task's rows put to a panel of teachers. What a row is asked next follows from the ledger alone."""
+
+    def __init__(
+        self,
+        task: Task,
+        teachers: Sequence[Seat],
+        ledger: Ledger,
+        *,
+        generation: GenerationSpec | None = None,
+        gates: GatesSpec | None = None,
+        judge: Seat | None = None,
+    ) -> None:
+        self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
+        self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
+        self._strategy: Strategy = build_strategy(self.generation.prompting)
+        self._route = ROUTES[self.generation.route]
+        self._choice = choice_name(self.generation, task)
+        self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None
+
+    @property
+    def seats(self) -> tuple[Seat, ...]:
+        """Everybody who may be asked."""
+        return self.teachers if self.judge is None else (*self.teachers, self.judge)
+
+    @property
+    def first_asks(self) -> int:
+        """About how many questions a row begins with."""
+        return self.generation.samples * (len(self.teachers) if self.generation.route == "vote" else 1)
+
+    def step(self, example: Example, number: int) -> Step | None:
+        """What a row is asked in its step of this number (from 1), answered already or not; None where it ended before.
+
+        The same whenever it is called, so that a run which goes on makes the same batches as one that was never stopped.
+        """
+        found = self._replay(example, number, settled=True)
+        return found if isinstance(found, Step) else None
+
+    def outcome(self, example: Example) -> Outcome | None:
+        """What came of a row; None where questions are left that were never answered."""
+        found = self._replay(example, None, settled=False)
+        return found if isinstance(found, Outcome) else None
+
+    def _replay(self, example: Example, number: int | None, *, settled: bool) -> Step | Outcome | None:
+        """The row's talk over what the ledger holds, up to a step, or to its end; None where an answer before that is missing."""
+        talk = self._talk(example)
+        step = next(talk)
+        for reached in itertools.count(1):
+            if reached == number:
+                return step
+            answers = [self._answered(ask, settled) for ask in step.asks]
+            if not all(answers):
+                return None
+            try:
+                step = talk.send([answer for answer in answers if answer is not None])
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+        raise AssertionError("a talk ends")
+
+    def _answered(self, ask: Ask, settled: bool) -> Answered | None:
+        key = request_key(ask.seat.model, ask.request)
+        completion = self.ledger.get(key, settled=settled)
+        return None if completion is None else Answered(ask, key, completion)
+
+    def _talk(self, example: Example) -> Talk[Outcome]:
+        turns: list[Turn] = []
+        replies: list[str] = []
+        asked = self._row_to_ask(example)
+        while (messages := self.task.render(asked, replies)) is not None:
+            last = self._one_step and self.task.render(asked, [*replies, "-"]) is None
+            turns.append((yield from self._turn(asked, messages, last)))
+            if not turns[-1].chosen.candidates:
+                break
+            replies.append(turns[-1].chosen.candidates[0].text.strip())
+        return Outcome(example, tuple(turns))
+
+    def _row_to_ask(self, example: Example) -> Example:
+        """The row, or, where only the last turn is answered anew, that turn with the row's own history."""
+        return self.task.expand(example)[-1] if self.generation.turns == "last" else example
+
+    def _turn(self, example: Example, messages: tuple[Message, ...], last: bool) -> Talk[Turn]:
+        situation = Situation(example, self.task, messages, self.judge)
+        candidates: list[Candidate] = []
+        chosen = Chosen(())
+        groups = self._route(example, self.teachers)
+        for number, group in enumerate(groups):
+            talks = [self._strategy.talk(seat, messages, sample) for seat in group for sample in range(self.generation.samples)]
+            replies = yield from together(talks, last=last and number == len(groups) - 1)
+            fresh = [self._judged(example, messages, reply) for reply in replies]
+            candidates += fresh
+            chosen = yield from CHOICES[self._choice](situation, fresh)
+            if chosen.candidates:
+                break
+        if self.gates.judge is None or not chosen.candidates:
+            return Turn(messages, tuple(candidates), chosen)
+        [answered] = yield Step((mark(situation, chosen.candidates[0].text),))
+        return Turn(messages, tuple(candidates), chosen, read_mark(answered))
+
+    def _judged(self, example: Example, messages: tuple[Message, ...], reply: Reply) -> Candidate:
+        verdicts = pass_gates(GateContext(example, self.task, messages, reply.completion), self.gates)
+        masked = next((said.text for said in reversed(verdicts) if said.text is not None), None)
+        return Candidate(reply, reply.answer if masked is None else masked, tuple(verdicts))
+
+
+def choice_name(generation: GenerationSpec, task: Task) -> str:
+    """The way to choose that `auto` stands for, else the spec's."""
+    if generation.choose != "auto":
+        return generation.choose
+    several = generation.samples > 1 or generation.route == "vote"
+    countable = task.agreement in {"accuracy", "math_accuracy", "exact_match"}
+    return "vote" if several and countable else "first"
+
+
+def learnt_rows(outcome: Outcome, learn: str) -> list[Example]:
+    """The training rows of an outcome: one, or one for each answer of the last turn that was chosen, or none.
+
+    The student sees the row's own messages, never what the teacher was told besides. `rationale_then_answer` puts the reasons
+    before the answer; `both` adds a row that asks for the reasons alone, `<id>#why`.
+    """
+    turns = outcome.answered
+    if not turns:
+        return []
+    rows: list[Example] = []
+    for number, candidate in enumerate(turns[-1].chosen.candidates):
+        answers = [*(turn.chosen.candidates[0] for turn in turns[:-1]), candidate]
+        messages = (*turns[-1].messages, Message("assistant", _learnt_text(candidate, learn)))
+        row = replace(
+            outcome.example,
+            id=outcome.example.id if number == 0 else f"{outcome.example.id}#{number + 1}",
+            messages=messages,
+            trained_turns=tuple(len(turn.messages) for turn in turns),
+            rationale=candidate.reply.rationale or outcome.example.rationale,
+            teacher=" + ".join(dict.fromkeys(answer.reply.seat.title for answer in answers)),
+            distribution=turns[-1].chosen.distribution if number == 0 else (),
+        )
+        rows.append(row)
+        if learn == "both" and candidate.reply.rationale:
+            rows.append(_rationale_row(row, turns[-1].messages, candidate.reply.rationale))
+    return rows
+
+
+_WHY = "Explain in a few short sentences how to get to the answer. Do not give the answer itself."
+
+
+def _rationale_row(row: Example, asked: tuple[Message, ...], rationale: str) -> Example:
+    question = Message("user", f"{asked[-1].content}\n\n{_WHY}")
+    messages = (*asked[:-1], question, Message("assistant", rationale))
+    return replace(row, id=f"{row.id}#why", messages=messages, trained_turns=(len(asked),), reference=(), distribution=())
+
+
+def _learnt_text(candidate: Candidate, learn: str) -> str:
+    answer, rationale = candidate.text.strip(), candidate.reply.rationale
+    return f"{rationale}\n\nAnswer: {answer}" if learn == "rationale_then_answer" and rationale else answer

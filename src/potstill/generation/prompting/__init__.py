@@ -1,0 +1,23 @@
+"""What the teacher is told besides the row's own messages: one small file a strategy, and the dict that lists them."""
+
+from __future__ import annotations
+
+from potstill.generation.prompting.base import Strategy
+from potstill.generation.prompting.chain_of_density import ChainOfDensity
+from potstill.generation.prompting.chain_of_thought import ChainOfThought
+from potstill.generation.prompting.direct import Direct
+from potstill.spec.sections import PromptingSpec
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "direct": Direct,
+    "chain_of_thought": ChainOfThought,
+    "chain_of_density": ChainOfDensity,
+}
+
+
+def build_strategy(spec: PromptingSpec) -> Strategy:
+    """The strategy that the spec names."""
+    return STRATEGIES[spec.strategy](spec)
+
+
+__all__ = ["STRATEGIES", "Strategy", "build_strategy"]

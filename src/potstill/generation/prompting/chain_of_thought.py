@@ -1,0 +1,31 @@
+"""Reasons first, then the answer on a line of its own (chain of thought: Wei et al. 2022, arXiv 2201.11903)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
+from potstill.generation.talk import Reply, Seat, Talk
+from potstill.records import Message
+from potstill.tasks.replies import split_reasons
+
+INSTRUCTION = (
+    "Think step by step before you answer: write down your reasons in a few short sentences. Then give the answer alone on a last line, "
+    "as `Answer: ...`."
+)
+
+
+class ChainOfThought(Strategy):
+    """The instruction joins the system prompt; the reply is split at its last `Answer:`."""
+
+    version = "chain_of_thought/1"
+
+    def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
+        """Ask once, with room for the reasons."""
+        told = with_system(messages, self.spec.instruction or INSTRUCTION)
+        [answered] = yield one_step(self.ask(seat, told, sample, extra_tokens=self.spec.reasoning_tokens))
+        reply = plain_reply(answered)
+        rationale, answer = split_reasons(reply.answer)
+        if rationale is None:
+            return reply
+        return replace(reply, completion=replace(reply.completion, text=answer), rationale=rationale)

@@ -1,0 +1,18 @@
+"""The row's messages as they are, with the spec's own instruction where it has one."""
+
+from __future__ import annotations
+
+from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
+from potstill.generation.talk import Reply, Seat, Talk
+from potstill.records import Message
+
+
+class Direct(Strategy):
+    """One question, one answer."""
+
+    def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
+        """Ask once."""
+        if self.spec.instruction is not None:
+            messages = with_system(messages, self.spec.instruction)
+        [answered] = yield one_step(self.ask(seat, messages, sample))
+        return plain_reply(answered)

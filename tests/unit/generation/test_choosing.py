@@ -1,0 +1,159 @@
+"""Several samples, several teachers: what is chosen, in whose name, and with which shares."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import Scripted, ask, interview, open_ledger, row, seat
+
+from potstill.errors import SpecError
+from potstill.generation.panel import seat_panel
+from potstill.generation.routing import by_weight
+from potstill.records import Completion, Example, Message
+from potstill.spec import RunSpec
+from potstill.spec.sections import GatesSpec, TaskSpec
+from potstill.tasks import build_task
+
+NLI = build_task(TaskSpec(type="nli", labels=("yes", "no", "maybe")))
+SUMMARY = build_task(TaskSpec(type="summarization"))
+MATH = build_task(TaskSpec(type="math"))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with open_ledger(tmp_path) as opened:
+        yield opened
+
+
+def samples(*texts: str, name: str = "scripted") -> Scripted:
+    return Scripted(lambda request: texts[request.sample], name)
+
+
+def test_votes_choose_the_answer_that_most_samples_give_and_keep_the_shares(ledger):
+    [judged] = ask(interview(NLI, ledger, seat(samples("no", "yes", "Yes.", "well", "yes")), samples=5), row("a"))
+    [learnt] = judged.rows
+    assert learnt.messages[-1].content == "yes"
+    assert learnt.distribution == (("yes", 0.6), ("no", 0.2))
+    assert Example.from_json(learnt.to_json()) == learnt
+
+
+@given(st.lists(st.sampled_from(["yes", "no", "maybe", "?"]), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_the_winner_of_a_vote_has_the_most_votes_and_came_first_among_equals(tmp_path_factory, texts):
+    with open_ledger(tmp_path_factory.mktemp("l")) as ledger:
+        [judged] = ask(interview(NLI, ledger, seat(samples(*texts)), samples=len(texts), choose="vote"), row("a"))
+    votes = [text for text in texts if text != "?"]
+    if not votes:
+        assert judged.rows == ()
+        return
+    best = max(votes.count(text) for text in votes)
+    assert judged.rows[0].messages[-1].content == next(text for text in votes if votes.count(text) == best)
+    assert sum(share for _, share in judged.rows[0].distribution) == pytest.approx(len(votes) / len(texts))
+
+
+def test_the_verifier_takes_the_first_sample_that_is_right(ledger):
+    talks = interview(MATH, ledger, seat(samples("It is 5.", "It is 4.", "It is 4")), samples=3, choose="verifier")
+    [judged] = ask(talks, row("2 + 2?", "4"))
+    assert judged.rows[0].messages[-1].content == "It is 4."
+
+
+def test_all_keeps_every_distinct_answer_as_a_row_of_its_own(ledger):
+    [judged] = ask(interview(SUMMARY, ledger, seat(samples("one", "two", "one")), samples=3, choose="all"), row("a"))
+    assert [(found.id, found.messages[-1].content) for found in judged.rows] == [("row-0", "one"), ("row-0#2", "two")]
+
+
+def compare_by(better):
+    """A judge for whom `better` is the better text, wherever it stands."""
+
+    def answer(request):
+        words = request.messages[-1].content
+        return f"It is clear.\nBetter: {'A' if words.index(better) < words.index('# Answer B') else 'B'}"
+
+    return Scripted(answer, "judge")
+
+
+def test_the_judge_sees_both_orders_and_the_better_answer_wins(ledger):
+    judge = compare_by("good")
+    talks = interview(SUMMARY, ledger, seat(samples("bad", "good", "poor")), samples=3, choose="judge", judge=seat(judge))
+    [judged] = ask(talks, row("a"))
+    assert judged.rows[0].messages[-1].content == "good"
+    assert len(judge.asked) == 4
+
+
+@pytest.mark.parametrize("said", ["Better: A", "Better: neither", "I cannot say.", ""])
+def test_a_judge_that_prefers_a_place_or_says_nothing_wins_for_nobody(ledger, said):
+    judge = Scripted(lambda _: said, "judge")
+    [judged] = ask(interview(SUMMARY, ledger, seat(samples("one", "two")), samples=2, choose="judge", judge=seat(judge)), row("a"))
+    assert judged.rows[0].messages[-1].content == "one"
+
+
+def test_a_judge_must_be_named_where_there_is_one_teacher():
+    spec = RunSpec.model_validate(
+        {
+            "name": "j",
+            "task": {"type": "summarization"},
+            "data": {"train": "t.jsonl"},
+            "teacher": {"model": "echo"},
+            "student": {"model": "x"},
+            "gates": {"judge": 0.5},
+        }
+    )
+    with pytest.raises(SpecError, match=r"generation\.judge"), seat_panel(spec, SUMMARY, [Scripted(lambda _: "x")]):
+        pass
+
+
+def test_the_next_teacher_is_asked_only_where_the_gates_drop_the_first_ones_answer(ledger):
+    cheap = Scripted(lambda request: "yes" if "easy" in request.messages[-1].content else "well, hm", "cheap")
+    dear = Scripted(lambda _: "no", "dear")
+    rows = [row("easy", number=1), row("hard", number=2)]
+    easy, hard = ask(interview(NLI, ledger, seat(cheap), seat(dear), route="cascade"), *rows)
+    assert (easy.rows[0].teacher, hard.rows[0].teacher) == ("cheap", "dear")
+    assert [request.messages[-1].content for request in dear.asked] == ["hard"]
+    assert [candidate.reply.seat.title for candidate in hard.outcome.candidates] == ["cheap", "dear"]
+
+
+def test_an_ensemble_votes_over_all_its_teachers(ledger):
+    teachers = [seat(Scripted(lambda _, said=said: said, name)) for name, said in (("a", "no"), ("b", "yes"), ("c", "yes"))]
+    [judged] = ask(interview(NLI, ledger, *teachers, route="vote"), row("a"))
+    assert (judged.rows[0].messages[-1].content, judged.rows[0].teacher) == ("yes", "b")
+
+
+def test_a_tag_finds_its_teacher_and_other_rows_the_one_without_tags(ledger):
+    law = Scripted(lambda _: "yes", "law")
+    rest = Scripted(lambda _: "no", "rest")
+    rows = [row("a", number=1, tags=("law",)), row("b", number=2, tags=("art",)), row("c", number=3)]
+    judged = ask(interview(NLI, ledger, seat(law, tags=("law",)), seat(rest), route="tag"), *rows)
+    assert [one.rows[0].teacher for one in judged] == ["law", "rest", "rest"]
+
+
+def test_weights_share_the_rows_out_and_a_row_keeps_its_teacher():
+    heavy, light = seat(Scripted(lambda _: "", "heavy"), weight=3.0), seat(Scripted(lambda _: "", "light"), weight=1.0)
+    rows = [Example(f"r{number}", (Message("user", "a"),)) for number in range(2000)]
+    drawn = [by_weight(example, (heavy, light))[0][0] for example in rows]
+    assert drawn == [by_weight(example, (heavy, light))[0][0] for example in rows]
+    assert 0.70 < sum(one is heavy for one in drawn) / len(rows) < 0.80
+
+
+def test_a_mark_is_asked_for_where_a_gate_wants_one(ledger):
+    marks = itertools.cycle(["Good.\nMark: 8", "no number"])
+    judge = Scripted(lambda _: next(marks), "judge")
+    talks = interview(SUMMARY, ledger, seat(Scripted(lambda _: "Fine.")), judge=seat(judge), gates=GatesSpec(judge=0.5))
+    first, second = (one.outcome.turns[0].mark for one in ask(talks, row("a", number=1), row("b", number=2)))
+    assert {first, second} == {0.8, None}
+
+
+def test_failed_and_kept_samples_may_stand_side_by_side(ledger):
+    teacher = Scripted(lambda request: Completion("", "error", error="busy") if request.sample == 0 else "yes")
+    [judged] = ask(interview(NLI, ledger, seat(teacher), samples=2), row("a"))
+    assert judged.rows[0].distribution == (("yes", 0.5),)
+
+
+def test_only_the_last_turn_is_answered_anew_where_the_spec_says_so(ledger):
+    task = build_task(TaskSpec(type="conversation"))
+    turns = (Message("user", "Hello"), Message("assistant", "Own words."), Message("user", "And now?"))
+    teacher = Scripted(lambda _: "New words.")
+    [judged] = ask(interview(task, ledger, seat(teacher), turns="last"), Example("c", turns))
+    assert [m.content for m in teacher.asked[0].messages] == ["Hello", "Own words.", "And now?"]
+    assert len(teacher.asked) == 1
+    assert (judged.rows[0].trained_turns, judged.rows[0].messages[-1].content) == ((3,), "New words.")

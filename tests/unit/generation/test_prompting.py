@@ -1,0 +1,114 @@
+"""What teachers are told besides, what is read out of their replies, and that the student never sees the former."""
+
+import pytest
+from scripted import Scripted, ask, interview, open_ledger, row, seat
+
+from potstill.generation.interview import learnt_rows
+from potstill.generation.prompting.base import separate_thinking
+from potstill.records import Completion
+from potstill.spec.sections import TaskSpec
+from potstill.tasks import build_task
+from potstill.tasks.replies import split_reasons
+
+NLI = build_task(TaskSpec(type="nli", labels=("yes", "no")))
+SUMMARY = build_task(TaskSpec(type="summarization"))
+REASONED = "The sky is blue by day.\nSo it holds.\n\n**Answer:** yes"
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with open_ledger(tmp_path) as opened:
+        yield opened
+
+
+def learnt(judged, learn="answer"):
+    return [(found.id, [m.content for m in found.messages]) for found in learnt_rows(judged.outcome, learn)]
+
+
+def test_chain_of_thought_joins_the_system_prompt_and_the_student_sees_none_of_it(ledger):
+    teacher = Scripted(lambda _: REASONED)
+    [judged] = ask(interview(NLI, ledger, seat(teacher), prompting={"strategy": "chain_of_thought"}), row("Is the sky blue?"))
+    system = teacher.asked[0].messages[0].content
+    assert system.startswith("Be kind.\n\n")
+    assert "step by step" in system
+    assert [m.content for m in judged.rows[0].messages] == ["Be kind.", "Is the sky blue?", "yes"]
+    assert judged.rows[0].rationale == "The sky is blue by day.\nSo it holds."
+
+
+def test_reasons_have_room_of_their_own(ledger):
+    teacher = Scripted(lambda _: REASONED)
+    ask(interview(NLI, ledger, seat(teacher), prompting={"strategy": "chain_of_thought", "reasoning_tokens": 100}), row("a"))
+    assert teacher.asked[0].sampling.max_new_tokens == 116
+
+
+def test_the_student_learns_answer_or_reasons_before_it_or_both_as_two_tasks(ledger):
+    talks = interview(NLI, ledger, seat(Scripted(lambda _: REASONED)), prompting={"strategy": "chain_of_thought"})
+    [judged] = ask(talks, row("a"))
+    assert learnt(judged)[0][1][-1] == "yes"
+    [(_, messages)] = learnt(judged, "rationale_then_answer")
+    assert messages[-1] == "The sky is blue by day.\nSo it holds.\n\nAnswer: yes"
+    answer, why = learnt(judged, "both")
+    assert (answer[0], answer[1][-1]) == ("row-0", "yes")
+    assert (why[0], why[1][-1]) == ("row-0#why", "The sky is blue by day.\nSo it holds.")
+    assert why[1][1].startswith("a\n\n")
+
+
+def test_what_a_student_that_reasons_writes_is_read_from_its_last_answer_on():
+    task = build_task(TaskSpec(type="nli", labels=("yes", "no"), reasons=True))
+    assert task.parse("No cloud stands there, no rain falls.\n\nAnswer: yes") == "yes"
+    assert task.parse("no") == "no"
+    assert task.max_new_tokens > NLI.max_new_tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "reasons", "answer"),
+    [
+        (REASONED, "The sky is blue by day.\nSo it holds.", "yes"),
+        ("Answer: 4", None, "4"),
+        ("Because.\nThe final answer is: 4", "Because.", "4"),
+        ("First answer: 3\nNo, wait.\nAnswer: 4", "First answer: 3\nNo, wait.", "4"),
+        ("no marker at all", None, "no marker at all"),
+        ("Reasons without end\nAnswer:", None, "Reasons without end\nAnswer:"),
+    ],
+)
+def test_reasons_and_answer_are_told_apart_at_the_last_answer(text, reasons, answer):
+    assert split_reasons(text) == (reasons, answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "answer"),
+    [
+        ("<think>Hm.</think>yes", "Hm.", "yes"),
+        ("\n<thinking>\nHm.\n</thinking>\n\nyes", "Hm.", "yes"),
+        ("Hm, with the opening tag cut off.</think> yes", "Hm, with the opening tag cut off.", "yes"),
+        ("<think>torn in the middle", "torn in the middle", ""),
+        ("I think so: yes", None, "I think so: yes"),
+    ],
+)
+def test_thinking_is_separated_from_the_answer(text, thought, answer):
+    found = separate_thinking(Completion(text, "stop"))
+    assert (found.reasoning, found.text) == (thought, answer)
+
+
+def test_chain_of_density_shows_each_round_the_rounds_before_and_keeps_them_all(ledger):
+    rounds = iter(["short", "shorter", "dense"])
+    teacher = Scripted(lambda _: next(rounds))
+    [judged] = ask(interview(SUMMARY, ledger, seat(teacher), prompting={"strategy": "chain_of_density", "rounds": 3}), row("A long text."))
+    assert [len(request.messages) for request in teacher.asked] == [2, 4, 6]
+    assert [m.content for m in teacher.asked[-1].messages if m.role == "assistant"] == ["short", "shorter"]
+    assert judged.outcome.candidates[0].reply.rounds == ("short", "shorter", "dense")
+    assert [m.content for m in judged.rows[0].messages] == ["Be kind.", "A long text.", "dense"]
+
+
+def test_a_round_that_is_cut_off_leaves_the_one_before(ledger):
+    teacher = Scripted(lambda request: "fine" if len(request.messages) == 2 else Completion("half of", "length"))
+    [judged] = ask(interview(SUMMARY, ledger, seat(teacher), prompting={"strategy": "chain_of_density"}), row("A long text."))
+    assert judged.rows[0].messages[-1].content == "fine"
+    assert len(teacher.asked) == 2
+
+
+def test_an_own_instruction_and_another_version_are_other_questions(ledger):
+    teacher = Scripted(lambda _: REASONED)
+    for prompting in ({}, {"instruction": "Think hard."}, {"instruction": "Think hard.", "version": "2"}, {"instruction": "Think hard."}):
+        ask(interview(NLI, ledger, seat(teacher), prompting={"strategy": "chain_of_thought", **prompting}), row("a"))
+    assert [request.messages[0].content for request in teacher.asked][1:] == ["Be kind.\n\nThink hard."] * 2
