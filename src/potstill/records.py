@@ -153,8 +153,9 @@ class Fault:
     """Why asking again may do better than a call that failed.
 
     `busy`: the endpoint asks to slow down (429, 503). `down`: it failed, or was not reached. `garbled`: something came that was
-    no answer. `short`: of the answers asked for in one call, this one did not come. `broken`: where it lasts, the run stops, because
-    no other row would fare better. `charged`: the provider may have charged for the call all the same.
+    no answer. `short`: it did not come in this call, and is asked for at once in another way (by itself, in other words).
+    `broken`: where it lasts, the run stops, because no other row would fare better. `charged`: the provider may have charged for
+    the call all the same.
     """
 
     kind: FaultKind

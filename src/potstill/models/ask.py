@@ -122,17 +122,19 @@ async def ask_all(
     streams: Sequence[tuple[Model, Iterable[Request]]], ledger: Ledger, progress: Progress | None = None, budget: Budget | None = None
 ) -> list[Answers]:
     """`ask_async` of several models at the same time, each with its own requests; what stops one stops all."""
-    shared = budget or Budget(Caps(), ledger.spent())
+    shared, reached = budget or Budget(Caps(), ledger.spent()), _Reached()
     with _terminate_as_interrupt() as terminated:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_Asking(model, ledger, progress, shared).run(requests)) for model, requests in streams]
+                tasks = [group.create_task(_Asking(model, ledger, progress, shared, reached).run(requests)) for model, requests in streams]
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
             raise
+    if reached.cap is not None:
+        raise reached.cap
     return [task.result() for task in tasks]
 
 
@@ -167,11 +169,18 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
+@dataclass
+class _Reached:
+    """The cap that one of the models has met: none asks anything more, and what is in flight comes back."""
+
+    cap: BudgetError | None = None
+
+
 class _Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
-    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
-        self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
+    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, reached: _Reached) -> None:
+        self._model, self._ledger, self._progress, self._budget, self._reached = model, ledger, progress, budget, reached
         self._remote = model if isinstance(model, Remote) else None
         self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
@@ -182,7 +191,6 @@ class _Asking:
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
         self._dollars: float | None = 0.0
-        self._used_up: BudgetError | None = None
         self._ever_answered = False
 
     async def run(self, requests: Iterable[Request]) -> Answers:
@@ -202,14 +210,12 @@ class _Asking:
             await asyncio.gather(*working, writing, return_exceptions=True)
             self._writer.commit()
             self._ledger.abandon(sorted(self._in_flight))
-        if self._used_up is not None:
-            raise self._used_up
         return Answers(self._asked, self._failed, self._stood, self._usage, self._dollars, self._model, self._ledger)
 
     async def _produce(self, requests: Iterable[Request]) -> None:
         remaining = iter(requests)
         size = SINGLE_WINDOW if self._model.batch_size == 1 else BATCHED_WINDOW
-        while self._used_up is None and (window := list(itertools.islice(remaining, size))):
+        while self._reached.cap is None and (window := list(itertools.islice(remaining, size))):
             batches = plan_batches(self._model, window)
             keys = [question.key for batch in batches for question in batch]
             self._writer.commit()  # what has arrived is no longer in flight, so it must be in the ledger before that is asked
@@ -232,35 +238,46 @@ class _Asking:
 
     async def _work(self) -> None:
         while (batch := await self._queue.get()) is not None:
-            if self._used_up is None:
-                try:
-                    await self._answer(batch)
-                except BudgetError as error:
-                    self._used_up = error
-            if self._used_up is not None:
+            try:
+                await self._answer(batch)
+            except BudgetError as error:
+                self._reached.cap = error
+            if self._reached.cap is not None:
                 self._in_flight.difference_update(question.key for question in batch)
 
     async def _answer(self, batch: Sequence[Question]) -> None:
-        """Ask until each question has its answer, or has failed for good."""
-        attempt = 0
-        left = list(batch)
-        while left:
+        """Ask until each question has its answer, has failed for good, or a cap is reached."""
+        for part in self._parts(batch):
+            await self._answer_part(part)
+
+    def _parts(self, batch: Sequence[Question]) -> Iterator[Sequence[Question]]:
+        """The batch as one call takes it by now: the endpoint may have turned out to give fewer answers than when it was planned."""
+        start = 0
+        while start < len(batch):
+            size = len(batch) if self._remote is None else self._remote.samples_a_call
+            yield batch[start : start + size]
+            start += size
+
+    async def _answer_part(self, part: Sequence[Question]) -> None:
+        attempt, left = 0, list(part)
+        while left and self._reached.cap is None:
             call = await self._call(left)
             attempt += self._counts(call.completions)
             left = self._settle_call(call, attempt)
             faults = [completion.fault for completion in call.completions if completion.fault is not None]
             if left and any(fault.kind != "short" for fault in faults):
                 await asyncio.sleep(self._wait_s(attempt, faults))
+            elif left:
+                await self._answer(left)
+                return
 
     async def _call(self, batch: Sequence[Question]) -> _Call:
         """One call: held, admitted, intended, made."""
         holds = [self._counted.most(question.request) if self._counted is not None else Cost(1) for question in batch]
         most = sum(holds, Cost())
         await self._budget.hold(most)
-        ticket = None
+        ticket = await self._admit(batch, most)
         try:
-            if self._remote is not None:
-                ticket = await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
             await self._writer.intend(batch, holds)
             self._calling += 1
             try:
@@ -276,6 +293,15 @@ class _Asking:
         assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
         completions = [dataclasses.replace(completion, busy_s=completion.latency_s / busy) for completion in completions]
         return _Call(batch, completions, holds, ticket)
+
+    async def _admit(self, batch: Sequence[Question], most: Cost) -> Ticket | None:
+        if self._remote is None:
+            return None
+        try:
+            return await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
+        except BaseException:
+            self._budget.settle(most, Cost())  # it never left
+            raise
 
     def _settle_call(self, call: _Call, attempt: int) -> list[Question]:
         """Hand what came to the ledger, the budget and the throttle; returns what is to be asked again.
@@ -321,10 +347,12 @@ class _Asking:
     def _counts(self, completions: Sequence[Completion]) -> bool:
         """Whether this attempt counts against the question: not while the endpoint fails for all, and not where a sample is missing."""
         faults = [completion.fault for completion in completions if completion.fault is not None]
-        if faults and all(fault.kind == "short" for fault in faults):
-            return False
-        never_there = any(fault.broken for fault in faults) and not self._ever_answered
-        return self._remote is None or never_there or not self._remote.throttle.down
+        if self._remote is None or not faults:
+            return True
+        if any(fault.broken for fault in faults):
+            # One that was there before is waited for, as long as the throttle has patience.
+            return not self._ever_answered
+        return faults[0].kind != "short" and not self._remote.throttle.down
 
     def _may_be_tried_again(self, fault: Fault | None, attempt: int) -> bool:
         return fault is not None and self._remote is not None and (attempt < self._remote.max_attempts or fault.kind == "short")

@@ -134,7 +134,8 @@ class OpenAIModel:
             return self._failed(count, words, Fault("down", charged=True))
 
     async def _call(self, request: Request, count: int) -> list[Completion]:
-        body = payload(self._endpoint.model, request, self._dialect, count)
+        spoken = self._dialect
+        body = payload(self._endpoint.model, request, spoken, count)
         headers = (
             {} if not self._key else {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
         )
@@ -143,18 +144,19 @@ class OpenAIModel:
         if response.status == 200:
             return self._read_body(text, request, count)
         complaint = self._complaint(text)
-        if response.status in {400, 422} and self._speaks_otherwise(complaint, count):
-            return await self._call(request, count) if count == 1 else self._failed(count, complaint.words, Fault("short"))
+        if response.status in {400, 422} and self._speaks_otherwise(complaint, count, spoken):
+            return self._failed(count, complaint.words, Fault("short"))
         return self._read_refusal(response.status, complaint, response.headers, count)
 
-    def _speaks_otherwise(self, complaint: Complaint, count: int) -> bool:
-        """Whether this refusal teaches another way of asking that was not tried yet."""
-        before = self._dialect
-        if complaint.wants_completion_tokens:
-            self._dialect = replace(before, limit="max_completion_tokens")
+    def _speaks_otherwise(self, complaint: Complaint, count: int, spoken: Dialect) -> bool:
+        """Whether this refusal teaches another way of asking than was `spoken`; calls in flight may have learnt it already."""
+        if complaint.wants_completion_tokens and spoken.limit != "max_completion_tokens":
+            self._dialect = replace(self._dialect, limit="max_completion_tokens")
         elif count > 1:
-            self._dialect = replace(before, several=False)
-        return self._dialect != before
+            self._dialect = replace(self._dialect, several=False)
+        else:
+            return False
+        return True
 
     def _read_body(self, text: str, request: Request, count: int) -> list[Completion]:
         try:
