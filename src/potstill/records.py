@@ -94,6 +94,16 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it by name, a number of one kind always in one form: keys of questions are made of it."""
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": float(self.temperature),
+            "top_p": float(self.top_p),
+            "stop": self.stop,
+            "seed": self.seed,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

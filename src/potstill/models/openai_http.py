@@ -86,8 +86,8 @@ class OpenAIModel:
     def most(self, request: Request) -> Cost:
         """The most that one call for this request can cost."""
         tokens = most_tokens(request)
-        worst = Completion("", "stop", Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens))
-        return Cost(1, tokens, self.dollars(replace(worst, busy_s=self._endpoint.timeout_s)))
+        usage = Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens)
+        return Cost(1, tokens, self.dollars(Completion("", "stop", usage, busy_s=self._endpoint.timeout_s)))
 
     def likely(self, request: Request) -> int:
         """About how many tokens a call for this request uses, as providers count them when they admit it."""
@@ -99,7 +99,7 @@ class OpenAIModel:
         A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
         another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        if len({question_of(request) for request in requests}) > 1:
+        if len(requests) > 1 and len({question_of(request) for request in requests}) > 1:
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         started = time.perf_counter()
         answers = await self._attempt(requests[0], len(requests))
