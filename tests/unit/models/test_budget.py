@@ -20,7 +20,7 @@ from potstill.models.ask import ask_async
 from potstill.models.budget import Budget, Caps
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.throttle import Limits
-from potstill.records import Cost, Message, Request, Sampling
+from potstill.records import Completion, Cost, Message, Request, Sampling
 from potstill.spec.sections import TeacherSpec
 from potstill.store.ledger import Ledger
 
@@ -34,10 +34,21 @@ def rows(samples: int) -> list[Request]:
     return [Request((Message("user", text),), Sampling(12, temperature=1.0), sample) for text in texts for sample in range(samples)]
 
 
-def teacher(server: BillingServer) -> OpenAIModel:
+class Mortal(OpenAIModel):
+    """Once it is dead, no call leaves any more, as in a process that was killed."""
+
+    dead = False
+
+    async def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        if self.dead:
+            await asyncio.Event().wait()
+        return await super().complete(requests)
+
+
+def teacher(server: BillingServer) -> Mortal:
     price = {"input_per_million": READ_PRICE * 1e6, "output_per_million": WRITTEN_PRICE * 1e6}
     spec = {"model": "billing", "base_url": server.base_url, "max_attempts": 3, "price": price}
-    return OpenAIModel(TeacherSpec.model_validate(spec), concurrency=WIDTH, backoff_s=0.001)
+    return Mortal(TeacherSpec.model_validate(spec), concurrency=WIDTH, backoff_s=0.001)
 
 
 async def ask_until_killed(
@@ -51,6 +62,7 @@ async def ask_until_killed(
             await asyncio.wait([asking], timeout=after_s)
             if not asking.done():
                 keep_what_is_on_disk(ledger_file)
+                model.dead = True
                 asking.cancel()
             await asyncio.wait([asking])
             if not asking.cancelled():
