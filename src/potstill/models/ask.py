@@ -36,6 +36,7 @@ BATCHED_WINDOW = 4096
 SINGLE_WINDOW = 256
 """Requests planned together where order does not matter: few, so that planning never holds up the calls in flight for long."""
 _FLUSH_S = 0.05
+_TURNS = 8
 _LONGEST_WAIT_S = 60.0
 
 
@@ -91,7 +92,7 @@ def request_key(model: Model, request: Request) -> str:
             "version": KEY_VERSION,
             "identity": model.identity,
             "messages": [(message.role, message.content) for message in request.messages],
-            "sampling": dataclasses.asdict(request.sampling),
+            "sampling": request.sampling.to_json(),
             "sample": request.sample,
         }
     )
@@ -193,11 +194,18 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
+@dataclass
+class _Reached:
+    """The cap that was met: nothing more is asked, and what is in flight comes back."""
+
+    cap: BudgetError | None = None
+
+
 class Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
     def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
-        self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
+        self._model, self._ledger, self._progress, self._budget, self._reached = model, ledger, progress, budget, _Reached()
         self._remote = model if isinstance(model, Remote) else None
         self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
@@ -209,7 +217,6 @@ class Asking:
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
         self._dollars: float | None = 0.0
-        self._used_up: BudgetError | None = None
         self._ever_answered = False
 
     async def run(self, requests: Iterable[Request]) -> Answers:
@@ -230,14 +237,14 @@ class Asking:
             self._writer.commit()
             self._ledger.abandon(sorted(self._refused), charged=False)
             self._ledger.abandon(sorted(self._in_flight - self._refused))
-        if self._used_up is not None:
-            raise self._used_up
+        if self._reached.cap is not None:
+            raise self._reached.cap
         return Answers(self._asked, self._failed, self._stood, self._usage, self._dollars, self._model, self._ledger)
 
     async def _produce(self, requests: Iterable[Request]) -> None:
         remaining = iter(requests)
         size = SINGLE_WINDOW if self._model.batch_size == 1 else BATCHED_WINDOW
-        while self._used_up is None and (window := list(itertools.islice(remaining, size))):
+        while self._reached.cap is None and (window := list(itertools.islice(remaining, size))):
             batches = plan_batches(self._model, window)
             keys = [question.key for batch in batches for question in batch]
             self._writer.commit()  # what has arrived is no longer in flight, so it must be in the ledger before that is asked
@@ -265,35 +272,46 @@ class Asking:
 
     async def _work(self) -> None:
         while (batch := await self._queue.get()) is not None:
-            if self._used_up is None:
-                try:
-                    await self._answer(batch)
-                except BudgetError as error:
-                    self._used_up = error
-            if self._used_up is not None:
+            try:
+                await self._answer(batch)
+            except BudgetError as error:
+                self._reached.cap = error
+            if self._reached.cap is not None:
                 self._in_flight.difference_update(question.key for question in batch)
 
     async def _answer(self, batch: Sequence[Question]) -> None:
-        """Ask until each question has its answer, or has failed for good."""
-        attempt = 0
-        left = list(batch)
-        while left:
+        """Ask until each question has its answer, has failed for good, or a cap is reached."""
+        for part in self._parts(batch):
+            await self._answer_part(part)
+
+    def _parts(self, batch: Sequence[Question]) -> Iterator[Sequence[Question]]:
+        """The batch as one call takes it by now: the endpoint may have turned out to give fewer answers than when it was planned."""
+        start = 0
+        while start < len(batch):
+            size = len(batch) if self._remote is None else self._remote.samples_a_call
+            yield batch[start : start + size]
+            start += size
+
+    async def _answer_part(self, part: Sequence[Question]) -> None:
+        attempt, left = 0, list(part)
+        while left and self._reached.cap is None:
             call = await self._call(left)
             attempt += self._counts(call.completions)
             left = self._settle_call(call, attempt)
             faults = [completion.fault for completion in call.completions if completion.fault is not None]
             if left and any(fault.kind != "short" for fault in faults):
                 await asyncio.sleep(self._wait_s(attempt, faults))
+            elif left:
+                await self._answer(left)
+                return
 
     async def _call(self, batch: Sequence[Question]) -> _Call:
         """One call: held, admitted, intended, made."""
         holds = [self._counted.most(question.request) if self._counted is not None else Cost(1) for question in batch]
         most = sum(holds, Cost())
         await self._budget.hold(most)
-        ticket = None
+        ticket = await self._admit(batch, most)
         try:
-            if self._remote is not None:
-                ticket = await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
             await self._writer.intend(batch, holds)
             self._calling += 1
             try:
@@ -312,6 +330,15 @@ class Asking:
         assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
         completions = [dataclasses.replace(completion, busy_s=completion.latency_s / busy) for completion in completions]
         return _Call(batch, completions, holds, ticket)
+
+    async def _admit(self, batch: Sequence[Question], most: Cost) -> Ticket | None:
+        if self._remote is None:
+            return None
+        try:
+            return await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
+        except BaseException:
+            self._budget.settle(most, Cost())  # it never left
+            raise
 
     def _settle_call(self, call: _Call, attempt: int) -> list[Question]:
         """Hand what came to the ledger, the budget and the throttle; returns what is to be asked again.
@@ -353,10 +380,12 @@ class Asking:
     def _counts(self, completions: Sequence[Completion]) -> bool:
         """Whether this attempt counts against the question: not while the endpoint fails for all, and not where a sample is missing."""
         faults = [completion.fault for completion in completions if completion.fault is not None]
-        if faults and all(fault.kind == "short" for fault in faults):
-            return False
-        never_there = any(fault.broken for fault in faults) and not self._ever_answered
-        return self._remote is None or never_there or not self._remote.throttle.down
+        if self._remote is None or not faults:
+            return True
+        if any(fault.broken for fault in faults):
+            # One that was there before is waited for, as long as the throttle has patience.
+            return not self._ever_answered
+        return faults[0].kind != "short" and not self._remote.throttle.down
 
     def _may_be_tried_again(self, fault: Fault | None, attempt: int) -> bool:
         return fault is not None and self._remote is not None and (attempt < self._remote.max_attempts or fault.kind == "short")
@@ -414,8 +443,17 @@ class _Writer:
         """Commit whenever something waits, until cancelled."""
         while True:
             await self._wake.wait()
+            await self._company()
             self._wake.clear()
             self.commit()
+
+    async def _company(self) -> None:
+        """Wait for more as long as it comes in every turn of the loop: a transaction costs the same for one as for many."""
+        for _ in range(_TURNS):
+            before = len(self._intents)
+            await asyncio.sleep(0)
+            if len(self._intents) == before:
+                return
 
     def commit(self) -> None:
         """Write all that was handed over, in one transaction."""

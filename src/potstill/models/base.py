@@ -79,7 +79,7 @@ class Remote(Counted, Protocol):
 
     @property
     def samples_a_call(self) -> int:
-        """At least 1; it may change as the endpoint is got to know."""
+        """At least 1; it may change as the endpoint is got to know: to 1 where answers did not come (`short`)."""
         ...
 
     @property

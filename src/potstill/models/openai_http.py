@@ -96,8 +96,8 @@ class OpenAIModel:
     def most(self, request: Request) -> Cost:
         """The most that one call for this request can cost."""
         tokens = most_tokens(request)
-        worst = Completion("", "stop", Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens))
-        return Cost(1, tokens, self.dollars(replace(worst, busy_s=self._endpoint.timeout_s)))
+        usage = Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens)
+        return Cost(1, tokens, self.dollars(Completion("", "stop", usage, busy_s=self._endpoint.timeout_s)))
 
     def likely(self, request: Request) -> int:
         """About how many tokens a call for this request uses, as providers count them when they admit it."""
@@ -109,7 +109,7 @@ class OpenAIModel:
         A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
         another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        if len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1:
+        if len(requests) > 1 and (len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1):
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         started = time.perf_counter()
         answers = await self._attempt(requests[0], len(requests))
@@ -204,7 +204,7 @@ class OpenAIModel:
             return self._read_body(text, request, count)
         complaint = read_complaint(text)
         if response.status in {400, 422} and self._learns(complaint, asked, count):
-            return await self._call(request, count) if count == 1 else self._failed(count, complaint.words, Fault("short"))
+            return self._failed(count, complaint.words, Fault("short"))
         return self.read_refusal(response.status, complaint, response.headers, count)
 
     def _learns(self, complaint: Complaint, asked: Dialect, count: int) -> bool:

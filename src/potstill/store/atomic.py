@@ -130,7 +130,9 @@ def hash_file(path: Path) -> str:
         raise store_error(path, error) from None
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+
+
 def fingerprint(value: object) -> str:
     """SHA-256 of a value's canonical JSON, in hex: equal values have equal fingerprints, in every process."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()

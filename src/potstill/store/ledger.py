@@ -7,7 +7,6 @@ flight are known: they are settled as orphaned when the ledger is opened again, 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sqlite3
 import time
@@ -57,6 +56,9 @@ CREATE TABLE attempt (
 );
 CREATE INDEX attempt_of_question ON attempt (key);
 CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
+-- All that sums need, in the order of time, so that they read no answers and new entries go to the end.
+CREATE INDEX attempt_sums ON attempt
+    (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 CREATE TABLE batch (
     id          TEXT PRIMARY KEY,  -- ours; it stands in the provider's metadata
     endpoint    TEXT NOT NULL,     -- Model.identity
@@ -77,6 +79,16 @@ CREATE TABLE verdict (
 ) WITHOUT ROWID;
 """
 
+# How an attempt of another ledger is taken over, by column; `theirs` is its row. A second answer to a question counts as a call whose
+# answer never came, and that cost what it cost.
+_STANDS = "state = 'answered' AND EXISTS (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.state = 'answered')"
+_TAKEN_OVER = {
+    "state": f"iif(state = 'intent' OR {_STANDS}, 'orphaned', state)",
+    "uncertain": f"state = 'intent' OR uncertain OR {_STANDS}",
+    "held_tokens": "iif(state = 'answered' AND NOT uncertain, input_tokens + output_tokens, held_tokens)",
+    "held_dollars": "iif(state = 'answered' AND NOT uncertain, dollars, held_dollars)",
+}
+
 # What a ledger of an earlier version lacks.
 _UPGRADES = {
     1: """
@@ -91,6 +103,8 @@ ALTER TABLE attempt ADD COLUMN raw BLOB;
 ALTER TABLE attempt ADD COLUMN batch TEXT;
 ALTER TABLE verdict ADD COLUMN code TEXT NOT NULL DEFAULT '';
 CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
+CREATE INDEX attempt_sums ON attempt
+    (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 CREATE TABLE batch (
     id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, provider_id TEXT,
     state TEXT NOT NULL CHECK (state IN ('prepared', 'submitted', 'collected', 'lost')), created REAL NOT NULL
@@ -173,6 +187,7 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._make_tables()
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # always written: a disk that is full shows itself here
             # What waits in a provider's batch is in flight whether or not a process is there.
             settled = self._db.execute(
                 "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE state = 'intent' AND (batch IS NULL"
@@ -300,31 +315,38 @@ class Ledger:
         return found
 
     def merge(self, other: Path) -> int:
-        """Take over what another ledger holds of questions that have no answer here; returns how many answers were new.
+        """Take over another ledger's attempts; returns how many questions have an answer that had none.
 
-        The other file must be closed, and is only read. Its calls in flight become orphaned ones.
+        The other file must be closed, and is only read. Its calls in flight become orphaned ones. Where both have answered a question,
+        the answer that is here stands, and what the other cost counts all the same. Merging twice changes nothing. Raises StoreError
+        where the other file is missing, no ledger, in use, or of another version.
         """
-        with self._in_our_words():
-            self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
-        try:
-            with self.transaction(), self._in_our_words():
-                self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
-                columns = ", ".join(name for _, name, *_ in self._db.execute("PRAGMA table_info(attempt)") if name != "id")
-                taken = columns.replace("state", "CASE state WHEN 'intent' THEN 'orphaned' ELSE state END").replace(
-                    "uncertain", "state = 'intent' OR uncertain"
-                )
-                before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
-                # One key's attempts come as a whole or not at all, so merging twice changes nothing.
-                self._db.execute(
-                    f"INSERT INTO attempt ({columns}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
-                    " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key"
-                    " AND (ours.state = 'answered' OR ours.started = theirs.started))"
-                    " ORDER BY theirs.id"
-                )
-                return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
-        finally:
-            with self._in_our_words():
+        with self._in_our_words(other):
+            self._attach(other)
+            try:
+                with self.transaction():
+                    self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
+                    names = [name for _, name, *_ in self._db.execute("PRAGMA table_info(attempt)") if name != "id"]
+                    taken = ", ".join(_TAKEN_OVER.get(name, name) for name in names)
+                    before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
+                    self._db.execute(
+                        f"INSERT INTO attempt ({', '.join(names)}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
+                        " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.started = theirs.started)"
+                        " ORDER BY theirs.id"
+                    )
+                    return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
+            finally:
                 self._db.execute("DETACH DATABASE other")
+
+    def _attach(self, other: Path) -> None:
+        if not other.exists():
+            raise StoreError(f"{other}: there is no such ledger")
+        self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
+        if self._pragma("other.application_id") != _APPLICATION_ID or self._pragma("other.user_version") != SCHEMA_VERSION:
+            self._db.execute("DETACH DATABASE other")
+            raise StoreError(
+                f"{other}: is not a ledger of this version (version {SCHEMA_VERSION}); `potstill generate` brings older ones up"
+            )
 
     def open_batch(self, batch: str, endpoint: str) -> None:
         """Write down a batch of ours before it is submitted to `endpoint` (a model's identity)."""
@@ -456,7 +478,6 @@ class Ledger:
         for statement in script.split(";\n"):
             self._db.execute(statement)
         self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _pragma(self, name: str) -> int:
         return self._one(f"PRAGMA {name}")
@@ -465,13 +486,13 @@ class Ledger:
         return int(self._db.execute(query).fetchone()[0])
 
     @contextlib.contextmanager
-    def _in_our_words(self) -> Iterator[None]:
+    def _in_our_words(self, path: Path | None = None) -> Iterator[None]:
         try:
             yield
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
         except sqlite3.DatabaseError as error:
-            raise ledger_error(self.path, error) from error
+            raise ledger_error(path or self.path, error) from error
 
 
 _ADVICE = {
@@ -536,13 +557,15 @@ def _marks(values: Sequence[object]) -> str:
 
 def _storable(text: str | None) -> str | None:
     """Text without lone surrogates, which JSON may bring and UTF-8 cannot hold."""
-    return text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _request_json(request: Request) -> str:
     row: dict[str, Any] = {
         "messages": [message.to_json() for message in request.messages],
-        "sampling": dataclasses.asdict(request.sampling),
+        "sampling": request.sampling.to_json(),
         "sample": request.sample,
     }
     optional = {"schema": request.schema, "top_logprobs": request.top_logprobs, "prompt_version": request.prompt_version}
