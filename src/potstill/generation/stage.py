@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from potstill.data.labels import load_labels
@@ -175,15 +176,25 @@ def judge_again(run: Run) -> tuple[str, int]:
     Returns the line for people, and how many rows would need further answers. Raises StoreError where nothing was generated yet, or
     by other teachers; the gates' own errors.
     """
-    task = build_task(run.spec.task, load_labels(run))
-    train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
-    panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
-    asked = lacks_references(task, validation)
-    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
-        interview = Interview(task, panel.teachers, ledger, generation=run.spec.generation, gates=run.spec.gates, judge=panel.judge)
+    with recall_answers(run) as (interview, train):
+        validation = open_split(run, "validation", "generation")
+        asked = lacks_references(interview.task, validation)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+
+
+@contextlib.contextmanager
+def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
+    """The interview as the ledger holds it, and the training rows; nobody is asked, no model is loaded.
+
+    Raises StoreError where nothing was generated yet, or by other teachers.
+    """
+    spec, task = run.spec, build_task(run.spec.task, load_labels(run))
+    panel = recall_panel(run.path("generation", "panel.json"), spec, task)
+    with Ledger(run.ledger_path, run=spec.name) as ledger:
+        interview = Interview(task, panel.teachers, ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge)
+        yield interview, open_split(run, "train", "generation")
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:
