@@ -81,6 +81,10 @@ class Interview:
         self._choice = choice_name(self.generation, task)
         self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None
 
+    def under(self, gates: GatesSpec) -> Interview:
+        """The same answers, judged by other gates."""
+        return Interview(self.task, self.teachers, self.ledger, generation=self.generation, gates=gates, judge=self.judge)
+
     @property
     def seats(self) -> tuple[Seat, ...]:
         """Everybody who may be asked."""

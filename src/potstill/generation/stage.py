@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from potstill.data.labels import load_labels
@@ -26,7 +27,7 @@ from potstill.models.budget import Budget
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
-from potstill.store.atomic import write_json
+from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -35,9 +36,10 @@ from potstill.tasks.base import Task
 
 NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
-DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json")
+DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json", "description.json", "expanded.jsonl", "qualification.json")
 
 VERSION = 1
+_NEW_ROWS = "expanded.jsonl"
 _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json")
 _HOW_TO_REACH = {
     *("api_key_env", "api_key_file", "timeout_s", "connect_timeout_s", "max_attempts", "patience_minutes", "price", "several"),
@@ -104,6 +106,8 @@ class _Generation:
         self._asks_validation = lacks_references(task, validation)
         self._interview = open_interview(run, task, panel, ledger, train)
         self._budget = Budget.left(self._spec.budget, ledger)
+        self._new: list[Example] = []
+        """Rows whose prompts a teacher wrote."""
 
     def make(self, train: Sequence[Example]) -> str:
         """All of it; returns the line for people."""
@@ -166,6 +170,8 @@ class _Generation:
         fresh = expansion.write(wishes, known, self._repeats, threshold=self._run.spec.data.near_duplicate)
         wished = sum(wish.count for wish in wishes)
         self._run.events.info(f"{len(fresh):,} new prompts of {wished:,} that were wanted; the others repeat known ones")
+        self._new += fresh
+        write_jsonl(self._run.path("generation", _NEW_ROWS), (row.to_json() for row in self._new))
         return Dataset.of(itertools.chain(rows, fresh)) if fresh else rows
 
     def _repeats(self, row: Example) -> bool:
@@ -180,15 +186,25 @@ def judge_again(run: Run) -> tuple[str, int]:
     Returns the line for people, and how many rows would need further answers. Raises StoreError where nothing was generated yet, or
     by other teachers; the gates' own errors.
     """
-    task = build_task(run.spec.task, load_labels(run))
-    train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
-    panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
-    asked = lacks_references(task, validation)
-    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
-        interview = open_interview(run, task, panel, ledger, train)
+    with recall_answers(run) as (interview, train):
+        validation = open_split(run, "validation", "generation")
+        asked = lacks_references(interview.task, validation)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+
+
+@contextlib.contextmanager
+def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
+    """The interview as the ledger holds it, and the training rows; nobody is asked, no model is loaded.
+
+    Raises StoreError where nothing was generated yet, or by other teachers.
+    """
+    spec, task = run.spec, build_task(run.spec.task, load_labels(run))
+    panel = recall_panel(run.path("generation", "panel.json"), spec, task)
+    with Ledger(run.ledger_path, run=spec.name) as ledger:
+        train = open_split(run, "train", "generation")
+        yield open_interview(run, task, panel, ledger, train), with_new_rows(run, train)
 
 
 def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Sequence[Example]) -> Interview:
@@ -196,6 +212,12 @@ def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Se
     spec = run.spec.generation
     examples = choose_examples(spec.prompting.examples, build_strategy(spec.prompting), task, train)
     return Interview(task, panel.teachers, ledger, generation=spec, gates=run.spec.gates, judge=panel.judge, examples=examples)
+
+
+def with_new_rows(run: Run, train: Sequence[Example]) -> Sequence[Example]:
+    """The training rows, and those whose prompts a teacher wrote, where there are such."""
+    path = run.path("generation", _NEW_ROWS)
+    return Dataset.of(itertools.chain(train, Dataset(path))) if path.exists() else train
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:
