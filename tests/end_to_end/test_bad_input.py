@@ -412,7 +412,7 @@ def trained_anew(job: Job) -> Job:
 def test_a_file_in_the_place_of_a_folder_is_told(job: Job, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = finish(["generate", str(job.spec), "--runs", "train.jsonl"], capsys)
     assert (code, err.count("error: ")) == (1, 1)
-    assert "train.jsonl/job: a part of this path is a file, not a folder" in err
+    assert "train.jsonl/job/.lock: a part of this path is a file, not a folder" in err
     assert_nothing_is_lost(job, finished, capsys)
 
 

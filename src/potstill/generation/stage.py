@@ -125,7 +125,8 @@ class _Generation:
 
     def _ask(self, rows: Sequence[Example]) -> None:
         splits = (rows, self._validation) if self._asks_validation else (rows,)
-        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget)
+        batched = self._spec.mode == "batch"
+        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget, batched=batched)
         failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
         if failed and failed > self._spec.max_failed * total:
             # They are asked again by the next run, and by none once the stage stands.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from potstill.errors import BudgetError
 from potstill.models.waiting import Waiting
-from potstill.records import Cost
+from potstill.records import Completion, Cost
 from potstill.spec.sections import BudgetSpec
 from potstill.store.ledger import Ledger
 
@@ -46,6 +46,13 @@ class Caps:
 
 
 _NOTHING = Cost()
+
+
+def cost_of(completion: Completion, dollars: float | None, most: Cost) -> Cost:
+    """What a call that came back cost, or may have cost: `most`, where the provider did not say."""
+    if not completion.counted or (completion.fault is not None and completion.fault.charged):
+        return most
+    return Cost(1, completion.usage.input_tokens + completion.usage.output_tokens, dollars)
 
 
 class Budget:
@@ -88,6 +95,18 @@ class Budget:
             if self._deadline is not None and self._clock() + self._slowest_s >= self._deadline:
                 raise self.out_of_time()
             self.held += most
+
+    def takes(self, most: Cost) -> bool:
+        """Set `most` aside where that fits without waiting; whether it did."""
+        if self.caps.passed_by(self.spent + self.held + most):
+            return False
+        self.held += most
+        return True
+
+    def reclaim(self, most: Cost) -> None:
+        """Hold again what counts as spent because an earlier process held it, for calls whose answers are still to come."""
+        self.spent -= most
+        self.held += most
 
     def settle(self, most: Cost, cost: Cost, seconds: float = 0.0) -> None:
         """A call came back after `seconds`: `cost` is spent, the rest of what was held for it is free."""

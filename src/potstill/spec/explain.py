@@ -30,6 +30,9 @@ _MUST = {
     "string_too_short": "must not be empty",
 }
 
+# What is refused there may be a key in the wrong place, and is not repeated.
+_SECRETS = {"api_key_env", "api_key_file", "base_url", "headers"}
+
 Names = tuple[str, ...]
 
 
@@ -112,6 +115,8 @@ def _describe(names: Names, problems: Sequence[ErrorDetails]) -> list[str]:
     if first["type"] == "value_error":
         return [f"{label}{text}" for text in first["msg"].removeprefix("Value error, ").splitlines()]
     must = ", or ".join(dict.fromkeys(_must(names, problem) for problem in problems)).replace(", or must be ", ", or ")
+    if _SECRETS & set(names):
+        return [f"{label}{must}"]
     quote = "; put it in quotes" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
     return [f"{label}{must} (found {_shorten(first['input'])}){quote}"]
 

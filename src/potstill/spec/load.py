@@ -51,7 +51,13 @@ def dump_spec(spec: RunSpec) -> str:
 
 def spec_schema() -> str:
     """JSON Schema of the spec, for editors."""
-    return json.dumps(RunSpec.model_json_schema(), indent=2)
+    schema = RunSpec.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        for field in section["properties"].values():
+            if "$ref" in field and "default" in field:
+                # A header over nothing is null, and means the defaults.
+                field["anyOf"] = [{"$ref": field.pop("$ref")}, {"type": "null"}]
+    return json.dumps(schema, indent=2)
 
 
 def _read(path: Path) -> str:

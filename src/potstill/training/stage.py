@@ -51,7 +51,7 @@ def inputs(run: Run) -> dict[str, object]:
         "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
         "weights": [weights_stamp(origin.model) for origin in origins],
         "templates": [template_stamp(origin) for origin in origins],
-        "metric": _metric_asked_for(spec),
+        "metric": _choosing_metric(spec),
         "files": {path: digest for path, digest in files.items() if path in _READ},
     }
 
@@ -203,14 +203,15 @@ def _validation(run: Run) -> Validation | None:
     if not questions:
         run.events.warn("no validation row has an answer to compare with: the last weights are taken as the best")
         return None
-    metric = build_metric(_metric_asked_for(spec) or task.metrics[0], load_labels(run))
+    metric = build_metric(_choosing_metric(spec), load_labels(run))
     return Validation(questions, task.parse, metric, Sampling(max_new_tokens=spec.task.max_new_tokens or task.max_new_tokens))
 
 
-def _metric_asked_for(spec: RunSpec) -> str | None:
+def _choosing_metric(spec: RunSpec) -> str:
     """The metric that chooses the checkpoint: the first that the evaluation is asked for, which is what its headline tells."""
     asked = spec.evaluation.metrics
-    return None if asked == "auto" or not asked else asked[0]
+    # Which metric leads does not hang on the labels, which may come from the data.
+    return build_task(spec.task, spec.task.labels or ("a", "b")).metrics[0] if asked == "auto" else asked[0]
 
 
 def _line(summary: dict[str, Any]) -> str:
