@@ -24,8 +24,6 @@ from potstill.records import Cost
 from potstill.spec import BudgetSpec, PriceSpec, RunSpec
 from potstill.spec.sections import TeacherSpec
 
-_BATCH_PRICE = 0.5
-"""What an answer costs in a provider's batch, of its price by itself."""
 _CALL_SECONDS = 1.0
 _TOKENS_A_SECOND = 50.0
 """What an endpoint is assumed to take to begin an answer, and to write at, until it has shown its own pace."""
@@ -110,9 +108,12 @@ class Forecast:
             seconds = self._seconds(place, whole)
             return None if seconds is None else seconds / 3600 * price.per_gpu_hour * price.gpus
         later = sum((self.takes.total(case, part=part, model=place) for part in (EVALUATION, LATENCY)), Bill())
-        batched = bought and self.spec.generation.mode == "batch"
-        first = _token_dollars(whole, price) - _token_dollars(later, price)
-        return first * (_BATCH_PRICE if batched else 1.0) + _token_dollars(later, price)
+        generating = _token_dollars(whole, price) - _token_dollars(later, price)
+        if bought and self.spec.generation.mode == "batch":
+            from potstill.models.batch import PRICE  # brings the event loop
+
+            generating *= PRICE
+        return generating + _token_dollars(later, price)
 
     def asking_text(self) -> str:
         """Time of generation, and whose speed it is."""
