@@ -82,7 +82,7 @@ class Forecast:
 
     def _dollars_text(self) -> str:
         if not any(is_endpoint(model) or model.price is not None for model in self.takes.models):
-            return "nothing: nobody is paid"
+            return "nothing: no endpoint is asked"
         unpriced = [title for place, title in enumerate(self._titles()) if self._dollars("likely", place) is None]
         if unpriced:
             return f"unknown: nobody says what {' and '.join(unpriced)} costs; give its `price` to have it estimated"
@@ -122,7 +122,7 @@ class Forecast:
         if self.past is not None and self.past.rate is not None:
             return f"{self._range()} (measured: {self.past.rate:,.1f} answers a second, as this run's ledger shows)"
         if not any(is_endpoint(model) for model in self.takes.models):
-            return f"{self._range()} (assumed: this machine's usual speed)" if self.local else "no time: nobody thinks"
+            return f"{self._range()} (assumed: this machine's usual speed)" if self.local else "no time: the answers are at hand"
         began = "assumed" if self.call_seconds is None else "as it was just now"
         took = _CALL_SECONDS if self.call_seconds is None else self.call_seconds
         pace = f"{took:.1f} s to begin an answer ({began}), {_TOKENS_A_SECOND:.0f} tokens/s (assumed)"
@@ -177,8 +177,8 @@ class Forecast:
         if passed is None and caps.minutes is not None and seconds is not None and seconds > caps.minutes * 60:
             passed = f"{caps.minutes:g} minutes"
         used = f", of which {_cost_text(spent)} are used" if spent.calls else ""
-        end = "stops" if self.spec.generation.budget.when_reached == "stop" else "goes on with what was answered"
-        verdict = "holds the high estimate" if passed is None else f"the high estimate passes {passed}: no cap is passed, the run {end}"
+        end = "stops" if self.spec.generation.budget.when_reached == "stop" else "takes what was answered and goes on"
+        verdict = "holds the high estimate" if passed is None else f"the high estimate passes {passed}; there the run {end}"
         return f"{', '.join(_caps_texts(self.spec.generation.budget))}{used}: {verdict}"
 
     def _training_seconds(self, student: LocalModel | None, train: SplitSize) -> float | None:

@@ -39,7 +39,7 @@ _SURPLUS = 1.3
 """So many times the wanted prompts are asked for, as in `generation.expand`."""
 _WORDS_OF_A_WISH = Message("user", " the" * 60)
 TRAINING, VALIDATION, QUALIFYING, WRITING = "training rows", "validation rows", "qualification", "new prompts"
-EVALUATION, LATENCY = "the evaluation", "the clock"
+EVALUATION, LATENCY = "the evaluation", "latency"
 T = TypeVar("T")
 
 

@@ -83,7 +83,7 @@ def test_a_spec_without_a_mistake_is_summed_up(tmp_path: Path, spec: dict[str, A
     assert "12 rows, 12 with a reference" in lines["train"]
     assert 'the rarest, "' in lines["labels"]
     # 12 rows of train, 4 of test, and these again with one before the clock runs.
-    assert "21; 12 for training rows, 4 for the evaluation, 5 for the clock" in lines["calls"]
+    assert "21; 12 for training rows, 4 for the evaluation, 5 for latency" in lines["calls"]
     assert "evaluating" in lines["time"]
     assert "fetched when it is first used" in lines["student"]
 
