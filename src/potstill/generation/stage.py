@@ -18,6 +18,8 @@ from potstill.generation.gates import GATES
 from potstill.generation.interview import Interview
 from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
+from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.models.ask import KEY_VERSION
 from potstill.models.budget import Budget
@@ -88,17 +90,19 @@ def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], valid
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
             run.events.warn(f"{ledger.path}: {ledger.read_only}; it is open for reading, so nothing can be asked")
-        return _Generation(run, task, panel, ledger, validation).make(train)
+        return _Generation(run, task, panel, ledger, train=train, validation=validation).make(train)
 
 
 class _Generation:
     """The stage's steps: examine, try out, expand, ask, judge, even out."""
 
-    def __init__(self, run: Run, task: Task, panel: Panel, ledger: Ledger, validation: Sequence[Example]) -> None:
+    def __init__(
+        self, run: Run, task: Task, panel: Panel, ledger: Ledger, *, train: Sequence[Example], validation: Sequence[Example]
+    ) -> None:
         self._run, self._spec, self._task, self._panel, self._ledger = run, run.spec.generation, task, panel, ledger
         self._validation = validation
         self._asks_validation = lacks_references(task, validation)
-        self._interview = Interview(task, panel.teachers, ledger, generation=self._spec, gates=run.spec.gates, judge=panel.judge)
+        self._interview = open_interview(run, task, panel, ledger, train)
         self._budget = Budget.left(self._spec.budget, ledger)
 
     def make(self, train: Sequence[Example]) -> str:
@@ -181,10 +185,17 @@ def judge_again(run: Run) -> tuple[str, int]:
     panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
     asked = lacks_references(task, validation)
     with Ledger(run.ledger_path, run=run.spec.name) as ledger:
-        interview = Interview(task, panel.teachers, ledger, generation=run.spec.generation, gates=run.spec.gates, judge=panel.judge)
+        interview = open_interview(run, task, panel, ledger, train)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+
+
+def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Sequence[Example]) -> Interview:
+    """The interview of a run. Raises DataError where the training rows do not give the worked examples that the spec asks for."""
+    spec = run.spec.generation
+    examples = choose_examples(spec.prompting.examples, build_strategy(spec.prompting), task, train)
+    return Interview(task, panel.teachers, ledger, generation=spec, gates=run.spec.gates, judge=panel.judge, examples=examples)
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

@@ -288,6 +288,9 @@ class PromptingSpec(Section):
     arXiv 2309.04269), for summaries: rounds that each fit in more."""
     instruction: str | None = None
     """Takes the place of the strategy's own words; they are added to the row's system prompt, never put in its place."""
+    examples: int = Field(default=0, ge=0, le=64)
+    """So many training rows with references stand before each question as worked examples; for `chain_of_thought`, rows with a
+    `rationale`."""
     version: str = Field(default="", max_length=100)
     """A name for the wording; where it changes, every question is a new one."""
     rounds: int = Field(default=3, ge=2, le=10)
