@@ -16,6 +16,8 @@ from potstill.cli.rehearse import Rehearsal, Takes
 from potstill.data.inspect import DataReport, inspect_data
 from potstill.data.ondisk import Dataset
 from potstill.errors import PotstillError, SpecError
+from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import choose_examples
 from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher, weights_of
 from potstill.models.locate import is_local
@@ -90,8 +92,7 @@ class Examination:
         sizes = {split: measure_split(splits[split], task, tokenizer) for split in _SPLITS}
         self._check_lengths(sizes, exactly=tokenizer is not None)
         try:
-            past = Past(self._spec, task, self._folder)
-            takes = _rehearse(self._spec, task, splits, tokenizer, past, evaluates=True)
+            takes, past = _rehearse(self._spec, self._folder, task, splits, tokenizer, evaluates=True)
         except PotstillError as error:
             if str(error) not in self._found.problems:
                 self._found.problems.append(str(error))
@@ -222,7 +223,7 @@ class Examination:
 def foresee_asking(spec: RunSpec, folder: Path, found: Findings, *, evaluates: bool) -> None:
     """The lines on what the teachers are asked, into `found.facts`; nobody is asked.
 
-    With problems in the data, which go into `found`, there are none. Raises what gates of the user's own do, and StoreError.
+    With problems in the data, which go into `found`, there are none. Raises DataError where worked examples are missing, and StoreError.
     """
     data = inspect_data(spec)
     found.problems += data.problems
@@ -236,19 +237,21 @@ def foresee_asking(spec: RunSpec, folder: Path, found: Findings, *, evaluates: b
         for number, teacher in enumerate(spec.all_teachers)
         if is_local(teacher)
     }
-    past = Past(spec, task, folder)
-    takes = _rehearse(spec, task, data.splits, _tokenizer_of(seen.teacher, seen.origin), past, evaluates=evaluates)
+    takes, past = _rehearse(spec, folder, task, data.splits, _tokenizer_of(seen.teacher, seen.origin), evaluates=evaluates)
     found.facts += Forecast(spec, takes, local, past).asking()
 
 
 def _rehearse(
-    spec: RunSpec, task: Task, splits: Mapping[str, Dataset], tokenizer: Tokenizer | None, past: Past, *, evaluates: bool
-) -> Takes:
-    rehearsal = Rehearsal(spec, task, tokenizer, past)
+    spec: RunSpec, folder: Path, task: Task, splits: Mapping[str, Dataset], tokenizer: Tokenizer | None, *, evaluates: bool
+) -> tuple[Takes, Past]:
+    prompting = spec.generation.prompting
+    examples = choose_examples(prompting.examples, build_strategy(prompting), task, splits["train"])
+    past = Past(spec, task, folder, examples)
+    rehearsal = Rehearsal(spec, task, tokenizer, past, examples)
     rehearsal.generation(splits["train"], splits["validation"])
     if evaluates:
         rehearsal.evaluation(splits["test"])
-    return rehearsal.takes
+    return rehearsal.takes, past
 
 
 def _tokenizer_of(*models: LocalModel | None) -> Tokenizer | None:

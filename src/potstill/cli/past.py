@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, StoreError
 from potstill.generation.panel import Panel, Silent, judge_sampling, teacher_sampling
+from potstill.generation.prompting.examples import Worked
 from potstill.generation.talk import Ask, Seat
 from potstill.models.echo import EchoModel
 from potstill.models.load import endpoint_of
@@ -32,10 +33,10 @@ class Past:
     """The ledgers of a run, as far as they are there; `trouble` says why one cannot be read.
 
     `spent` counts against the budget; `rate` is answers a second, None where there are too few to tell; `qualified` says that the
-    teachers have passed their examination.
+    teachers have passed their examination. `examples` are those that stand before each question.
     """
 
-    def __init__(self, spec: RunSpec, task: Task, folder: Path) -> None:
+    def __init__(self, spec: RunSpec, task: Task, folder: Path, examples: Sequence[Worked] = ()) -> None:
         self._run = Run(spec, folder, EventLog())
         self.trouble: str | None = None
         self.spent = Cost()
@@ -44,7 +45,7 @@ class Past:
         self._noted = self._read_noted()
         self.panel = silent_panel(spec, task, self._identity)
         self._ledger = self._open(self._run.ledger_path, spec.name)
-        self._interview = self._build_interview(spec, task)
+        self._interview = self._build_interview(spec, task, examples)
         self._add_up()
 
     def find(self, ask: Ask) -> Completion | None:
@@ -80,13 +81,15 @@ class Past:
             with evaluated:
                 self.spent += evaluated.spent()
 
-    def _build_interview(self, spec: RunSpec, task: Task) -> Interview | None:
+    def _build_interview(self, spec: RunSpec, task: Task, examples: Sequence[Worked]) -> Interview | None:
         if self._ledger is None:
             return None
         from potstill.generation.interview import Interview  # brings the event loop
 
         panel = self.panel
-        return Interview(task, panel.teachers, self._ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge)
+        return Interview(
+            task, panel.teachers, self._ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge, examples=examples
+        )
 
     def _read_noted(self) -> dict[str, str]:
         """Names in the ledger of those who answered: a local model's is a hash of its weights, which nobody wants to take again."""

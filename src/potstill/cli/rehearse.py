@@ -17,6 +17,7 @@ from potstill.cli.past import Past, judge_of, silent_panel
 from potstill.generation.choosing.base import Situation
 from potstill.generation.choosing.judge import compare, mark
 from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
 from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.locate import ECHO, is_local
@@ -69,8 +70,15 @@ class Takes:
 class Rehearsal:
     """Plays a run's generation, and what its teacher is asked after that; `past` is what its ledger holds."""
 
-    def __init__(self, spec: RunSpec, task: Task, tokenizer: Tokenizer | None = None, past: Past | None = None) -> None:
-        self.spec, self.task, self._past = spec, task, past
+    def __init__(
+        self,
+        spec: RunSpec,
+        task: Task,
+        tokenizer: Tokenizer | None = None,
+        past: Past | None = None,
+        examples: Sequence[Worked] = (),
+    ) -> None:
+        self.spec, self.task, self._past, self._examples = spec, task, past, examples
         self._strategy = build_strategy(spec.generation.prompting)
         self._sizes: dict[str, int] = {}
         self._tokenizer = tokenizer
@@ -137,7 +145,7 @@ class Rehearsal:
             for question in known or [*questions, *questions]:  # without references, each is asked again
                 for seat in self.teachers:
                     messages = self.task.render(question) or question.messages
-                    play.hear(self._strategy.talk(seat, messages, 0), question.reference)
+                    play.hear(self._strategy.talk(seat, with_examples(messages, self._examples, question), 0), question.reference)
             self._take(QUALIFYING, play)
 
     def _new_prompts(self, train: Sequence[Example], spec: ExpandSpec, wanted: int) -> None:
@@ -197,9 +205,10 @@ class Rehearsal:
         """Which of `takes.models` this is."""
         return self._places[id(seat)]
 
-    def talks(self, group: Sequence[Seat], messages: tuple[Message, ...]) -> list[Talk[Reply]]:
+    def talks(self, group: Sequence[Seat], row: Example, messages: tuple[Message, ...]) -> list[Talk[Reply]]:
         """What the strategy says to each of a group, for each sample."""
-        return [self._strategy.talk(seat, messages, sample) for seat in group for sample in range(self.spec.generation.samples)]
+        told = with_examples(messages, self._examples, row)
+        return [self._strategy.talk(seat, told, sample) for seat in group for sample in range(self.spec.generation.samples)]
 
 
 class _Play:
@@ -229,7 +238,7 @@ class _Play:
         groups = ROUTES[rehearsal.spec.generation.route](row, rehearsal.teachers)
         text = ""
         for group in groups if self.case == "high" else groups[:1]:
-            texts = [reply.answer for reply in self.hear(together(rehearsal.talks(group, messages), last=False), gold)]
+            texts = [reply.answer for reply in self.hear(together(rehearsal.talks(group, row, messages), last=False), gold)]
             text = texts[0]
             if rehearsal.spec.generation.choose == "judge" and self.case != "low":
                 for other in texts[1:]:

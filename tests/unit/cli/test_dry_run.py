@@ -227,6 +227,21 @@ def test_a_dry_run_asks_nobody_writes_nothing_and_says_what_a_run_takes(job: tup
     assert said(folder, "generate")["calls"] == "24"
 
 
+def test_worked_examples_are_read_with_each_question_and_their_answers_are_found_again(job: tuple[Path, dict[str, Any]]) -> None:
+    folder, spec = job
+    with OpenAIStub(label) as stub:
+        (folder / "potstill.yaml").write_text(yaml.safe_dump(spec | {"teacher": endpoint(stub)}))
+        plain = said(folder, "generate")["tokens"]
+        more = ("--set", "generation.prompting.examples=3")
+        told = said(folder, "generate", *more)["tokens"]
+        read = [int(text.partition("; likely ")[2].partition(" read")[0].replace(",", "")) for text in (plain, told)]
+        assert read[1] > 2 * read[0]
+        run = ("generate", str(folder / "potstill.yaml"), "--runs", str(folder / "runs"), *more)
+        stopped = CliRunner().invoke(app, [*run, "--set", "generation.budget.calls=20"])
+        assert stopped.exit_code == 1
+        assert said(folder, "generate", *more)["calls"] == "4"
+
+
 def test_what_the_ledger_holds_is_not_counted_again_and_gives_the_speed(job: tuple[Path, dict[str, Any]]) -> None:
     folder, spec = job
     with OpenAIStub(label) as stub:
