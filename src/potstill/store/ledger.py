@@ -424,6 +424,17 @@ class Ledger:
             ).fetchone()
         return None if unpriced else float(spent)
 
+    def dollars_for(self, keys: Iterable[str]) -> float | None:
+        """Dollars spent on some questions, all their calls together; None where the price of some call is unknown."""
+        total: float | None = 0.0
+        for key in keys:
+            with self._in_our_words():
+                spent, unpriced = self._db.execute(
+                    "SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE key = ? AND state IN ('answered', 'failed')", (key,)
+                ).fetchone()
+            total = None if total is None or unpriced else total + spent
+        return total
+
     def spent(self) -> Cost:
         """What counts against a budget: what was charged, and what may have been (its most, as it was held)."""
         unsure = "(state = 'intent' OR uncertain)"
