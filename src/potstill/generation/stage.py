@@ -36,7 +36,7 @@ from potstill.tasks.base import Task
 
 NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
-DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json", "description.json", "expanded.jsonl", "qualification.json")
+DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json", "description.json", "expanded.jsonl", "qualification.json", "panel.json")
 
 VERSION = 1
 _NEW_ROWS = "expanded.jsonl"
