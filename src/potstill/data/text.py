@@ -10,9 +10,11 @@ from potstill.records import Example
 
 SHINGLE_WORDS = 3
 
-# A word, one sign of punctuation (so that 3 + 4 is not 3 * 4), or one character of a script that is written without blanks.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORDS = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Characters of scripts that are written without blanks, as a regular expression's class: each counts as a word."""
+
+# A word, or one sign of punctuation (so that 3 + 4 is not 3 * 4).
+_WORDS = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 
 
 def prompt_text(example: Example) -> str:
