@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.data.dataset import Dataset, load_dataset
-from potstill.errors import CapabilityError, DataError, StoreError
+from potstill.errors import CapabilityError, DataError, ModelError, StoreError
 from potstill.evaluation.latency import Timing
 from potstill.evaluation.memory import Sizes, profile_memory
 from potstill.generation.asking import ask_rows_async, rows_of
 from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
-from potstill.generation.panel import caps_of
 from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
 from potstill.models.base import Model
 from potstill.models.budget import Budget
+from potstill.models.folder import identity
 from potstill.models.load import load_local, load_model
 from potstill.pipeline import run_pipeline
 from potstill.records import Example, Message, Sampling
@@ -65,7 +65,7 @@ Task = str | TaskSpec | None
 
 
 def generate_teacher_responses(
-    teacher: Model | str,
+    teacher: Model | str | Path,
     dataset: Sequence[Example] | str | Path,
     *,
     task: Task = None,
@@ -95,7 +95,7 @@ def generate_teacher_responses(
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
             seat = Seat(model.name, model, chosen)
             interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=gates)
-            budget = Budget(caps_of(asking.budget), ledger.spent(), ledger.usage().seconds)
+            budget = Budget.left(asking.budget, ledger)
             asyncio.run(_ask_and_leave(interview, rows, budget))
             return list(judge_rows(interview, rows))
 
@@ -127,15 +127,16 @@ def fine_tune_student(
     """
     from potstill.training.fine_tune import FineTuning, fine_tune
     from potstill.training.objectives import OBJECTIVES, Ingredients
+    from potstill.training.summary import read_summary, write_summary
 
     given = _rows(train, task)
     scored = _scored(given, task)
     rows = [_with_answer(row, scored.task) for row in given]
     held_out = _rows(validation, task) if validation is not None else []
     settings = training or TrainingSpec()
-    name, identity = _name_and_identity(student)
+    name, weights = _name_and_identity(student)
     inputs = {
-        "student": identity,
+        "student": weights,
         "rows": [row.to_json() for row in (*rows, *held_out)],
         "task": [scored.task.type, scored.labels],
         "training": settings.model_dump(mode="json"),
@@ -143,17 +144,16 @@ def fine_tune_student(
     digest = fingerprint(inputs)
     place = Path(folder) if folder is not None else Path("potstill-students") / f"{name}-{digest[:12]}"
     _claim(place, digest)
-    if not (place / "summary.json").exists():
+    if read_summary(place) is None:
         start = _start_of(student, place)
         job = FineTuning(
             start, rows, place, OBJECTIVES["sft"](Ingredients()), validation=_validation(scored, held_out, settings), training=settings
         )
-        summary = outside_any_loop(lambda: fine_tune(job))
-        write_json(place / "summary.json", summary.to_json())
+        write_summary(place, outside_any_loop(lambda: fine_tune(job)).to_json())
     return load_local(WeightsSpec(model=str((place / "best").absolute())))
 
 
-def evaluate_accuracy(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> float:
+def evaluate_accuracy(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> float:
     """The share of the model's greedy answers that equal an acceptable reference, letter case and white space aside.
 
     In math, answers whose value equals a reference's. A row that a teacher answered and that has no reference of its own is held
@@ -162,7 +162,7 @@ def evaluate_accuracy(model: Model | str, data: Sequence[Example] | str | Path, 
     return _figures(model, data, task, ["accuracy"])["accuracy"]
 
 
-def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> dict[str, float]:
+def evaluate_task_performance(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> dict[str, float]:
     """Accuracy and the metrics of the task, by name: shares, but BLEU and chrF in points of 100; the answers are greedy.
 
     Raises DataError where there are no rows, or none to compare with.
@@ -172,10 +172,11 @@ def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str 
     return _figures(model, rows, task, names)
 
 
-def measure_inference_time(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
-    """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_s`, `n`.
+def measure_inference_time(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
+    """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_answer`, `tokens_per_s`, `n`.
 
-    The first row is asked once more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
+    Of a local model also `first_token_s`; its `tokens_per_s` is the rate of the tokens after the first. The first row is asked once
+    more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
     """
     rows = _rows(data, task)
     kind = _scored(rows, task).task
@@ -188,9 +189,9 @@ def profile_memory_consumption(model: Model | str | Path) -> Sizes:
     Of a loaded model the weights in memory count, of a folder those on disk; an endpoint tells nothing. Raises StoreError where
     the folder is not there.
     """
-    if isinstance(model, str):
-        return profile_memory(Path(model)) if Path(model).is_dir() else profile_memory(load_model(model))
-    return profile_memory(model)
+    if isinstance(model, Path) or (isinstance(model, str) and Path(model).is_dir()):
+        return profile_memory(Path(model))
+    return profile_memory(_loaded(model))
 
 
 def run(spec: RunSpec | Mapping[str, Any] | str | Path, folder: str | Path | None = None) -> Run:
@@ -218,20 +219,28 @@ async def _ask_and_leave(interview: Interview, rows: Sequence[Example], budget: 
             await model.close()
 
 
-def _figures(model: Model | str, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
+def _figures(model: Model | str | Path, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
     rows = _rows(data, task)
     return score_names(_loaded(model), _scored(rows, task), rows, names)
 
 
-def _loaded(model: Model | str) -> Model:
-    return load_model(model) if isinstance(model, str) else model
+def _loaded(model: Model | str | Path) -> Model:
+    if isinstance(model, str | Path):
+        return load_model(model)
+    if not hasattr(model, "complete"):
+        raise ModelError(f"expected a model, or its name or path, and found {type(model).__name__}; `potstill.load_model` opens one")
+    return model
 
 
 def _rows(data: Sequence[Example] | str | Path, task: Task) -> Sequence[Example]:
     kind = task.type if isinstance(task, TaskSpec) else task
     rows = load_dataset(data, conversation=kind == "conversation") if isinstance(data, str | Path) else data
+    if not isinstance(rows, Sequence):
+        raise DataError(f"rows are a list of Example, or the path of a file, not {type(rows).__name__}")
     if not len(rows):
         raise DataError("no rows were given; give at least one")
+    if not isinstance(rows[0], Example):
+        raise DataError(f"a row is an Example, not {type(rows[0]).__name__}; `potstill.load_dataset` reads rows of any format from a file")
     return rows
 
 
@@ -264,12 +273,12 @@ def _validation(scored: Scored, rows: Sequence[Example], training: TrainingSpec)
 
 
 def _name_and_identity(student: Model | str | Path) -> tuple[str, str]:
-    """What the student's folder is called after, and what its weights are."""
+    """What the student's folder is called after, and what its weights are: other weights in the same place are another student."""
     if isinstance(student, str | Path):
-        name, identity = str(student), str(Path(student).absolute()) if Path(student).exists() else str(student)
+        name, weights = str(student), identity(Path(student)) if Path(student).exists() else str(student)
     else:
-        name, identity = student.name, student.identity
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name) or "student", identity
+        name, weights = student.name, student.identity
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name) or "student", weights
 
 
 def _start_of(student: Model | str | Path, folder: Path) -> WeightsSpec:
@@ -279,12 +288,12 @@ def _start_of(student: Model | str | Path, folder: Path) -> WeightsSpec:
     module, tokenizer = getattr(student, "module", None), getattr(student, "tokenizer", None)
     if module is None or tokenizer is None:
         raise CapabilityError(f"{student.name}: only local models can be trained; an endpoint or the echo has no weights here")
+    from potstill.training.folders import replace_folder
+
     start = folder / "start"
-    if not start.is_dir():
-        part = folder / ".start.part"
+    with replace_folder(start) as part:
         module.save_pretrained(part)
         tokenizer.save_pretrained(part)
-        part.rename(start)
     return WeightsSpec(model=str(start.absolute()))
 
 

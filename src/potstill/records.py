@@ -205,6 +205,8 @@ class Completion:
     busy_s: float = field(default=0.0, compare=False)
     fault: Fault | None = field(default=None, compare=False)
     raw: str | None = field(default=None, compare=False, repr=False)
+    first_token_s: float | None = field(default=None, compare=False)
+    """Seconds from asking to the first token; None where the whole answer came at once, or where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

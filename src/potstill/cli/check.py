@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from potstill.spec import load_spec
+from potstill.errors import SpecError
+from potstill.spec import load_data_sections, load_spec
 
 
 def check(
@@ -19,9 +20,15 @@ def check(
 ) -> None:
     """Find all mistakes in spec, data and models before anything is spent, and estimate what the run takes. Exits with 1 for any."""
     # Imported here, as in the other verbs: what one verb needs shall not slow down the others, nor `--help`.
-    from potstill.cli.examine import Examination
+    from potstill.cli.examine import Examination, Findings, examine_data
 
-    found = Examination(load_spec(spec, overrides or ()), offline=offline).findings()
+    try:
+        found = Examination(load_spec(spec, overrides or ()), offline=offline).findings()
+    except SpecError as error:
+        found = Findings(problems=str(error).splitlines())
+        data_sections = load_data_sections(spec, overrides or ())
+        if data_sections is not None:
+            examine_data(data_sections, found)
     for title, text in found.facts:
         typer.echo(f"{title:<12}{text}")
     for note in found.notes:

@@ -30,20 +30,25 @@ TEACHER, BASELINE, STUDENT = "teacher", "baseline", "student"
 class Estimate:
     """A figure made of two systems' scores.
 
-    `value` is None where it is undefined (a teacher that scores 0), `interval` where it is undefined in some resample, or where there
-    is only one row or group to draw from.
+    `value` is None where it is undefined (a teacher that scores 0). `undefined` is the share of resamples in which it is; `interval` is
+    None where those are too many, or where there are too few rows or groups to draw from.
     """
 
     value: float | None
     interval: Interval | None
+    undefined: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Scores by system and metric, and estimates by metric, system and name (`retention`, `gain`, `gap_recovered`)."""
+    """Scores by system and metric, and estimates by metric, system and name (`retention`, `gain`, `gap_recovered`).
+
+    `units` is how many rows, or groups of rows, intervals are drawn from.
+    """
 
     scores: dict[str, dict[str, Score]]
     estimates: dict[str, dict[str, dict[str, Estimate]]]
+    units: int
 
 
 def compare_systems(
@@ -62,15 +67,18 @@ def compare_systems(
     columns = {
         (metric.name, system): Column(metric.statistics(predictions[system]), metric.value) for metric in metrics for system in systems
     }
+    units = int(clusters.max()) + 1
     resampled = _resample(columns, clusters, settings)
     scores: dict[str, dict[str, Score]] = {system: {} for system in systems}
     estimates: dict[str, dict[str, dict[str, Estimate]]] = {}
     for metric in metrics:
         figures = {system: resampled[metric.name, system] for system in systems}
         for system, figure in figures.items():
-            scores[system][metric.name] = Score(metric.name, figure.point, len(clusters), _interval(figure.draws, settings))
-        estimates[metric.name] = {system: _estimates(system, figures, settings) for system in systems if system != TEACHER}
-    return Comparison(scores, estimates)
+            scores[system][metric.name] = Score(
+                metric.name, figure.point, len(clusters), percentile_interval(figure.draws, units, settings)
+            )
+        estimates[metric.name] = {system: _estimates(system, figures, units, settings) for system in systems if system != TEACHER}
+    return Comparison(scores, estimates, units)
 
 
 def score_to_json(score: Score) -> dict[str, object]:
@@ -80,8 +88,8 @@ def score_to_json(score: Score) -> dict[str, object]:
 
 
 def estimate_to_json(estimate: Estimate) -> dict[str, object]:
-    """The estimate as `scores.json` holds it: value and interval, null where undefined."""
-    return {"value": estimate.value, "interval": interval_to_json(estimate.interval)}
+    """The estimate as `scores.json` holds it: value and interval, null where undefined, and the share of undefined resamples."""
+    return {"value": estimate.value, "interval": interval_to_json(estimate.interval), "undefined": estimate.undefined}
 
 
 def interval_to_json(interval: Interval | None) -> dict[str, object] | None:
@@ -91,28 +99,26 @@ def interval_to_json(interval: Interval | None) -> dict[str, object] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """A score as it is, and in each resample (None: one unit alone, nothing to draw)."""
+    """A score as it is, and in each resample."""
 
     point: float
-    draws: FloatArray | None
+    draws: FloatArray
 
 
 def _resample(columns: dict[tuple[str, str], Column], clusters: IntArray, settings: Bootstrap) -> dict[tuple[str, str], _Figure]:
-    if clusters.max() == 0:
-        return {key: _Figure(column.figure(), None) for key, column in columns.items()}
     draws = resample_figures(list(columns.values()), clusters, settings)
     return {key: _Figure(column.figure(), draws[:, index]) for index, (key, column) in enumerate(columns.items())}
 
 
-def _estimates(system: str, figures: dict[str, _Figure], settings: Bootstrap) -> dict[str, Estimate]:
+def _estimates(system: str, figures: dict[str, _Figure], units: int, settings: Bootstrap) -> dict[str, Estimate]:
     own, teacher, baseline = figures[system], figures.get(TEACHER), figures.get(BASELINE)
     found = {}
     if teacher is not None:
-        found["retention"] = _estimate([own, teacher], ratio, settings)
+        found["retention"] = _estimate([own, teacher], ratio, units, settings)
     if baseline is not None and system != BASELINE:
-        found["gain"] = _estimate([own, baseline], np.subtract, settings)
+        found["gain"] = _estimate([own, baseline], np.subtract, units, settings)
         if teacher is not None:
-            found["gap_recovered"] = _estimate([own, baseline, teacher], _gap_recovered, settings)
+            found["gap_recovered"] = _estimate([own, baseline, teacher], _gap_recovered, units, settings)
     return found
 
 
@@ -120,12 +126,8 @@ def _gap_recovered(own: FloatArray, baseline: FloatArray, teacher: FloatArray) -
     return ratio(own - baseline, teacher - baseline)
 
 
-def _estimate(figures: Sequence[_Figure], combine: Callable[..., FloatArray], settings: Bootstrap) -> Estimate:
+def _estimate(figures: Sequence[_Figure], combine: Callable[..., FloatArray], units: int, settings: Bootstrap) -> Estimate:
     point = float(combine(*(np.float64(figure.point) for figure in figures)))
-    draws = [figure.draws for figure in figures if figure.draws is not None]
-    interval = _interval(combine(*draws), settings) if len(draws) == len(figures) else None
-    return Estimate(point if math.isfinite(point) else None, interval)
-
-
-def _interval(draws: FloatArray | None, settings: Bootstrap) -> Interval | None:
-    return None if draws is None else percentile_interval(draws, settings)
+    draws = combine(*(figure.draws for figure in figures))
+    undefined = float(np.mean(~np.isfinite(draws)))
+    return Estimate(point if math.isfinite(point) else None, percentile_interval(draws, units, settings), undefined)

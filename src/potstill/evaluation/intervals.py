@@ -4,13 +4,16 @@ A metric is a value of sums of additive row statistics, so a resample is a vecto
 its figure is `value(weights @ statistics)`. Where rows have groups, whole groups are drawn (cluster bootstrap).
 
 Sources: Efron & Tibshirani 1993, An Introduction to the Bootstrap, §6 (draws), §13 (percentile interval); Davison & Hinkley 1997,
-Bootstrap Methods and their Application, §3.8 (clusters); Koehn 2004 (paired resampling of systems' scores).
+Bootstrap Methods and their Application, §3.8 (clusters); Koehn 2004 (paired resampling of systems' scores); Hesterberg 2015, What
+Teachers Should Know about the Bootstrap, arXiv 1411.5279 (expanded percentiles).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,11 @@ IntArray = NDArray[np.int64]
 
 CHUNK_CELLS = 2**18
 """Weights in memory at once: 2 MB, which a core's second-level cache holds (2**22 is three times slower at 100,000 rows)."""
+
+FEWEST_UNITS = 10
+"""With fewer rows or groups no percentile is far enough out: resamples cannot reach beyond the units' own extremes."""
+FEW_UNITS = 30
+"""With fewer, skewed figures are still covered too rarely (a 95 % interval 90 to 93 times in 100): a reader should be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +78,41 @@ def resample_figures(columns: Sequence[Column], clusters: IntArray, settings: Bo
     return figures
 
 
-def percentile_interval(figures: FloatArray, settings: Bootstrap) -> Interval | None:
-    """The interval between the percentiles (1 ∓ confidence)/2 of resampled figures (resamples,).
+def percentile_interval(figures: FloatArray, units: int, settings: Bootstrap) -> Interval | None:
+    """The expanded percentile interval of figures (resamples,) that were drawn from so many `units` (rows, or groups of rows).
 
-    None where a resample has no defined figure: an interval that silently leaves those out would be too narrow.
-    Source: Efron & Tibshirani 1993, eq. 13.5.
+    A resample without a defined figure counts as lying beyond either end, so that it can only widen the interval. None where
+    that leaves an end open, and for fewer than FEWEST_UNITS units. Source: Efron & Tibshirani 1993, eq. 13.5, with `tail`.
     """
-    if not np.isfinite(figures).all():
+    if units < FEWEST_UNITS:
         return None
-    tail = (1.0 - settings.confidence) / 2.0
-    low, high = np.quantile(figures, [tail, 1.0 - tail])
-    return Interval(float(low), float(high), settings.confidence, settings.resamples)
+    beyond, defined = tail(units, settings.confidence), np.isfinite(figures)
+    with np.errstate(invalid="ignore"):
+        low = float(np.quantile(np.where(defined, figures, -np.inf), beyond))
+        high = float(np.quantile(np.where(defined, figures, np.inf), 1.0 - beyond))
+    return Interval(low, high, settings.confidence, settings.resamples) if np.isfinite([low, high]).all() else None
+
+
+def tail(units: int, confidence: float) -> float:
+    """The share of resamples beyond each end: Φ(−√(G/(G−1)) · t), t being Student's quantile at `confidence` with G−1 degrees.
+
+    Plain percentiles, (1 − confidence)/2, are too near for few units: they forget that the spread is estimated too (t, not z), and that
+    resamples spread less than samples do. Source: Hesterberg 2015.
+    """
+    t = student_quantile((1.0 + confidence) / 2.0, units - 1)
+    return NormalDist().cdf(-sqrt(units / (units - 1)) * t)
+
+
+def student_quantile(share: float, degrees: int) -> float:
+    """The quantile of Student's t distribution, to three digits from 9 degrees of freedom on.
+
+    Source: Abramowitz & Stegun 1964, 26.7.5 (a series in 1/degrees around the normal quantile).
+    """
+    z = NormalDist().inv_cdf(share)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / degrees + second / degrees**2 + third / degrees**3
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -1,25 +1,38 @@
-"""Seconds per answer, and tokens per second, of a model that answers one question at a time."""
+"""How long a model takes that answers one question at a time: to its first token, from token to token, in all."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from potstill.errors import DataError, ModelError
+from potstill.models.ask import ask_async
 from potstill.models.base import Model
-from potstill.records import Example, Message, Request, Sampling
+from potstill.models.budget import Budget
+from potstill.records import Completion, Example, Message, Request, Sampling
+from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
 
 Timing = dict[str, float | int]
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One answer on the clock: seconds in all, tokens written, and seconds to the first of them (None: not known)."""
+
+    seconds: float
+    tokens: int
+    first_s: float | None = None
+
+
 def measure_inference_time(
     model: Model, rows: Sequence[Example], task: Task | None = None, *, max_new_tokens: int | None = None, warm_up: int = 1
 ) -> Timing:
-    """Answer each row alone (batch 1, greedy), and time it: `p50_s`, `p95_s`, `mean_s` (seconds an answer), `tokens_per_s`, `n`.
+    """Answer each row alone (batch 1, greedy), and time it; the figures are those of `summarise`.
 
     `task` renders the rows; without one, the turns up to the last user turn are asked as they stand. Answers end after
     `max_new_tokens` (by default the task's limit, 256 without a task). The first row is asked `warm_up` times before, uncounted.
@@ -31,8 +44,15 @@ def measure_inference_time(
     return asyncio.run(time_answers(model, requests, warm_up=warm_up))
 
 
-async def time_answers(model: Model, requests: Sequence[Request], *, warm_up: int, on_answer: Callable[[], None] = lambda: None) -> Timing:
-    """The figures of `measure_inference_time` for requests that are rendered already; `on_answer` is called after each answer.
+async def time_answers(model: Model, requests: Sequence[Request], *, warm_up: int) -> Timing:
+    """The figures of `measure_inference_time` for requests that are rendered already. Raises as `time_each` does."""
+    return summarise([timed for timed in await time_each(model, requests, warm_up=warm_up) if timed is not None])
+
+
+async def time_each(
+    model: Model, requests: Sequence[Request], *, warm_up: int, on_answer: Callable[[], None] = lambda: None
+) -> list[Timed | None]:
+    """Ask one request after the other; None where a call failed. `on_answer` is called after each answer, uncounted ones included.
 
     Raises DataError where there are no requests, ModelError where every call fails.
     """
@@ -41,33 +61,67 @@ async def time_answers(model: Model, requests: Sequence[Request], *, warm_up: in
     for _ in range(warm_up):
         await model.complete([requests[0]])
         on_answer()
-    seconds, tokens, failure = [], 0, ""
+    found: list[Timed | None] = []
+    failure = ""
     for request in requests:
         started = time.perf_counter()
         [completion] = await model.complete([request])
         elapsed = time.perf_counter() - started
-        if completion.finish_reason == "error":
-            failure = completion.error or "no reason given"
-        else:
-            seconds.append(elapsed)
-            tokens += completion.usage.output_tokens
+        failed = completion.finish_reason == "error"
+        failure = (completion.error or "no reason given") if failed else failure
+        found.append(None if failed else Timed(elapsed, completion.usage.output_tokens, completion.first_token_s))
         on_answer()
-    if not seconds:
+    if not any(found):
         raise ModelError(f"{model.name}: every call failed while latency was measured, the last: {failure}; run the same command again")
-    return summarise(seconds, tokens)
+    return found
 
 
-def summarise(seconds: Sequence[float], tokens: int) -> Timing:
-    """Percentiles (linear between answers), mean and rate of answers that took `seconds` and wrote `tokens` in all."""
+async def time_recorded(
+    model: Model, requests: Sequence[Request], ledger: Ledger, budget: Budget, *, warm_up: int, on_answer: Callable[[], None]
+) -> list[Timed | None]:
+    """`time_each` of an endpoint, through the ledger: each call is held against the budget, and none is paid twice.
+
+    The calls are of their own, with a name of their own: an answer that is in the ledger for another reason was not timed alone.
+    """
+    if not requests:
+        raise DataError("no rows to measure: give at least one")
+    named = [replace(requests[0], prompt_version=f"warm-up {number}") for number in range(warm_up)]
+    named += [replace(request, prompt_version="latency") for request in requests]
+    found: list[Completion] = []
+    for request in named:
+        answers = await ask_async(model, [request], ledger, budget=budget)
+        found.append(answers.of(request))
+        on_answer()
+    timed = [None if one.finish_reason == "error" else Timed(one.latency_s, one.usage.output_tokens) for one in found[warm_up:]]
+    if not any(timed):
+        raise ModelError(f"{model.name}: every call failed while latency was measured ({found[-1].error}); run the same command again")
+    return timed
+
+
+def summarise(answers: Sequence[Timed]) -> Timing:
+    """`p50_s`, `p95_s` (percentiles, linear between answers), `mean_s`: seconds an answer; `tokens_per_answer`; `tokens_per_s`; `n`.
+
+    Where the first tokens' times are known, `first_token_s` is their median (what reading the prompt takes, for the most part), and
+    `tokens_per_s` the rate of the tokens after the first; else, and where no answer has a second token, that of whole calls.
+    """
+    seconds = [answer.seconds for answer in answers]
     p50, p95 = np.quantile(seconds, [0.5, 0.95])
-    total = float(np.sum(seconds))
+    firsts = [answer.first_s for answer in answers if answer.first_s is not None]
     return {
         "p50_s": float(p50),
         "p95_s": float(p95),
-        "mean_s": total / len(seconds),
-        "tokens_per_s": tokens / total if total > 0 else 0.0,
-        "n": len(seconds),
+        "mean_s": float(np.mean(seconds)),
+        **({"first_token_s": float(np.median(firsts))} if firsts else {}),
+        "tokens_per_answer": float(np.mean([answer.tokens for answer in answers])),
+        "tokens_per_s": _rate(answers),
+        "n": len(answers),
     }
+
+
+def _rate(answers: Sequence[Timed]) -> float:
+    later = [(answer.tokens - 1, answer.seconds - answer.first_s) for answer in answers if answer.first_s is not None and answer.tokens > 1]
+    tokens, seconds = np.sum(later or [(answer.tokens, answer.seconds) for answer in answers], axis=0)
+    return float(tokens / seconds) if seconds > 0 else 0.0
 
 
 def _prompt(row: Example, task: Task | None) -> tuple[Message, ...]:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from potstill.errors import ModelError, PotstillError
-from potstill.evaluation.latency import time_answers
-from potstill.evaluation.memory import count_weights, disk_bytes, process_memory, reset_peak
+from potstill.evaluation.latency import Timed, time_each
+from potstill.evaluation.memory import count_weights, disk_bytes, process_memory, reset_peak, shipped_bytes, storage_format
 from potstill.records import Message, Request, Sampling
 from potstill.spec import WeightsSpec
 
@@ -56,9 +56,10 @@ class MeasureRequest:
 def measure_alone(request: MeasureRequest, on_answer: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Measure a local model in a process of its own; `on_answer` is called after each answer, uncounted ones included.
 
-    Keys: `p50_s`, `p95_s`, `mean_s`, `tokens_per_s`, `n`, `load_s`, `threads`, `device`; `parameters`, `weights_bytes`, `disk_bytes`;
-    `empty_bytes` (resident before the model was loaded), `peak_bytes` (most while answering), `peak_above_empty_bytes`, `anonymous_bytes`,
-    `file_bytes` (resident after the last answer), `peak_gpu_bytes`: None where the system does not tell.
+    Keys: `answers` (a Timed each, None: failed), `load_s`, `threads`, `device`; `parameters`, `weights_bytes`, `disk_bytes`, `storage`
+    (the numbers' format there), `shipped_bytes` (None: what is measured is what was published); `empty_bytes` (resident before the
+    model was loaded), `peak_bytes` (most while answering), `peak_above_empty_bytes`, `anonymous_bytes`, `file_bytes` (resident after the
+    last answer), `peak_gpu_bytes`: None where the system does not tell.
     Raises ModelError where the model cannot be loaded or the process dies.
     """
     with tempfile.TemporaryFile() as complaints:
@@ -75,7 +76,7 @@ def measure_alone(request: MeasureRequest, on_answer: Callable[[], None] = lambd
             child.wait()
         if "measured" in last:
             measured: dict[str, Any] = last["measured"]
-            return measured
+            return {**measured, "answers": [None if timed is None else Timed(**timed) for timed in measured["answers"]]}
         complaints.seek(0)
         reason = last.get("problem") or _last_line(complaints.read())
     raise ModelError(f"{request.weights.model}: could not be measured in a process of its own: {reason}")
@@ -113,20 +114,23 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
             reset_peak()
         _tell(results, {"answered": answered})
 
-    timing = await time_answers(model, request.requests, warm_up=request.warm_up, on_answer=on_answer)
+    answers = await time_each(model, request.requests, warm_up=request.warm_up, on_answer=on_answer)
     full = process_memory()
     parameters, weights_bytes = count_weights(model.module)
     device = _device_name(model.module)
     above = None if full.peak is None or empty.resident is None else full.peak - empty.resident
     await model.close()
+    path = locate(request.weights)
     return {
-        **timing,
+        "answers": [None if timed is None else dataclasses.asdict(timed) for timed in answers],
         "load_s": load_s,
         "threads": request.threads,
         "device": device,
         "parameters": parameters,
         "weights_bytes": weights_bytes,
-        "disk_bytes": disk_bytes(locate(request.weights)),
+        "disk_bytes": disk_bytes(path),
+        "storage": storage_format(path),
+        "shipped_bytes": shipped_bytes(request.weights),
         "empty_bytes": empty.resident,
         "peak_bytes": full.peak,
         "peak_above_empty_bytes": above,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.errors import StoreError
+from potstill.models import catalogue
 from potstill.models.base import Model
+from potstill.models.embedded import SMOLLM2
 from potstill.models.folder import count_parameters, read_header, weight_files
+from potstill.spec import WeightsSpec
 from potstill.store.atomic import store_error
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
+_NUMBERS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 Sizes = dict[str, int | None]
 
@@ -83,6 +88,28 @@ def disk_bytes(path: Path) -> int:
         return path.stat().st_size if path.is_file() else sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
     except OSError as error:
         raise store_error(path, error) from None
+
+
+def storage_format(path: Path) -> str:
+    """In which numbers a model's file or folder holds most of its weights, as `float32`, `bfloat16`; `GGUF` for a GGUF file.
+
+    Raises ModelError where a folder holds no safetensors weights.
+    """
+    if path.is_file():
+        return path.suffix.removeprefix(".").upper()
+    held: Counter[str] = Counter()
+    for file in weight_files(path):
+        for tensor in read_header(file).values():
+            start, end = tensor["data_offsets"]
+            held[tensor["dtype"]] += end - start
+    [(name, _)] = held.most_common(1)
+    return _NUMBERS.get(name, name.lower())
+
+
+def shipped_bytes(weights: WeightsSpec) -> int | None:
+    """Size of the file that a model is published as, where Potstill measures a converted copy of it (the embedded teacher's GGUF)."""
+    entry = catalogue.find(str(weights.model))
+    return SMOLLM2.size if entry is not None and entry.embedded and weights.revision is None else None
 
 
 def _profile_folder(folder: Path) -> Sizes:

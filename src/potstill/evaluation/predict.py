@@ -9,6 +9,7 @@ from typing import Any
 from potstill.errors import DataError, ModelError
 from potstill.models.ask import ask_async
 from potstill.models.base import Model
+from potstill.models.budget import Budget
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
@@ -33,15 +34,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A system's reply to a question: the raw completion, and the answer in it (None: unparsable)."""
+    """A system's reply to a question: the raw completion, and the answer in it (None: unparsable, which is wrong).
+
+    `failed`: no answer arrived; such a question is not scored, which is not the same as wrong. `no_room`: the question does not fit
+    the model's context; what a model cannot take it cannot answer, and that is wrong.
+    """
 
     completion: Completion
     answer: str | None
-
-    @property
-    def failed(self) -> bool:
-        """True where no answer arrived; such a question is not scored, which is not the same as wrong."""
-        return self.completion.finish_reason == "error"
+    failed: bool = False
+    no_room: bool = False
 
     def prediction(self, references: tuple[str, ...]) -> Prediction:
         """The reply as metrics take it."""
@@ -72,16 +74,23 @@ def greedy_requests(questions: Sequence[Question], max_new_tokens: int) -> list[
 
 
 async def ask_questions(
-    model: Model, task: Task, questions: Sequence[Question], ledger: Ledger, *, max_new_tokens: int, progress: Progress | None = None
+    model: Model,
+    task: Task,
+    questions: Sequence[Question],
+    ledger: Ledger,
+    *,
+    max_new_tokens: int,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> list[Reply]:
     """Replies in the order of the questions; what the ledger holds already is not asked again.
 
-    Raises EndpointError where the endpoint broke the contract, ModelError where every call failed.
+    Raises EndpointError where the endpoint broke the contract, ModelError where every call failed, BudgetError where a cap is reached.
     """
     requests = greedy_requests(questions, max_new_tokens)
-    answers = await ask_async(model, requests, ledger, progress)
-    replies = [_read(task, answers.of(request)) for request in requests]
-    if all(reply.failed for reply in replies):
+    answers = await ask_async(model, requests, ledger, progress, budget)
+    replies = [_read(task, answers.of(request), local=model.capabilities.logits) for request in requests]
+    if all(reply.failed or reply.no_room for reply in replies):
         raise ModelError(f"{model.name}: all {len(replies)} calls failed; the first: {replies[0].completion.error}")
     return replies
 
@@ -94,9 +103,12 @@ def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
         "text": reply.completion.text,
         "answer": reply.answer,
         "references": list(question.references),
-        "finish_reason": reply.completion.finish_reason,
+        "finish_reason": "no_room" if reply.no_room else reply.completion.finish_reason,
     }
 
 
-def _read(task: Task, completion: Completion) -> Reply:
-    return Reply(completion, None if completion.finish_reason == "error" else task.parse(completion.text))
+def _read(task: Task, completion: Completion, *, local: bool) -> Reply:
+    if completion.finish_reason == "error":
+        # A model in this process has no other reason to decline a question of its own.
+        return Reply(completion, None, failed=not local, no_room=local)
+    return Reply(completion, task.parse(completion.text))

@@ -24,12 +24,14 @@ Replies = Mapping[str, Sequence[Reply]]
 class Evaluation:
     """One model's scores by metric, and what became of its answers.
 
-    Unparsable answers are wrong, and counted; failed calls are not scored; truncated answers ran into the token limit.
+    Unparsable answers are wrong, and counted, those to questions that the model has no room for (`no_room`) among them; failed calls
+    are not scored; truncated answers ran into the token limit.
     """
 
     scores: dict[str, Score]
     questions: int
     unparsable: int
+    no_room: int
     failed: int
     truncated: int
 
@@ -68,10 +70,11 @@ def compare_to_references(metrics: Sequence[Metric], questions: Sequence[Questio
     return compare_systems(metrics, predictions, [questions[index].group for index in kept], settings)
 
 
-def compare_to_teacher(metric: Metric, questions: Sequence[Question], replies: Replies, settings: Bootstrap) -> dict[str, Score]:
+def compare_to_teacher(metric: Metric, questions: Sequence[Question], replies: Replies, settings: Bootstrap) -> Comparison | None:
     """Agreement with the teacher of each other system: its answers scored with the teacher's as references.
 
-    Questions to which the teacher gave no answer that can be parsed are left out; n says how many are left.
+    Questions to which the teacher gave no answer that can be parsed are left out; n says how many are left. None where none is
+    left, or where there is no other system.
     """
     teacher = replies[TEACHER]
     kept = [index for index in range(len(questions)) if teacher[index].answer is not None and _answered(replies, index)]
@@ -81,15 +84,15 @@ def compare_to_teacher(metric: Metric, questions: Sequence[Question], replies: R
         if system != TEACHER
     }
     if not kept or not predictions:
-        return {}
-    compared = compare_systems([metric], predictions, [questions[index].group for index in kept], settings)
-    return {system: scores[metric.name] for system, scores in compared.scores.items()}
+        return None
+    return compare_systems([metric], predictions, [questions[index].group for index in kept], settings)
 
 
 def count_replies(replies: Sequence[Reply]) -> dict[str, int]:
-    """How many replies were `unparsable`, `failed`, `truncated`."""
+    """How many replies were `unparsable` (`no_room` of them for want of room), `failed`, `truncated`."""
     return {
         "unparsable": sum(reply.answer is None and not reply.failed for reply in replies),
+        "no_room": sum(reply.no_room for reply in replies),
         "failed": sum(reply.failed for reply in replies),
         "truncated": sum(reply.completion.finish_reason == "length" for reply in replies),
     }

@@ -13,7 +13,7 @@ from potstill.data.labels import load_labels
 from potstill.data.splits import open_split
 from potstill.errors import DataError
 from potstill.evaluation.compare import TEACHER, Comparison
-from potstill.evaluation.intervals import Bootstrap, cluster_rows
+from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
 from potstill.evaluation.score import (
     Replies,
@@ -24,8 +24,8 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
-from potstill.evaluation.systems import examine_system
-from potstill.models.locate import weights_stamp
+from potstill.evaluation.systems import Examiner
+from potstill.models.locate import template_stamp, weights_stamp
 from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
@@ -38,8 +38,8 @@ from potstill.tasks.metrics.base import Metric
 NAME: StageName = "evaluate"
 DISCARD = ("predictions", "questions.jsonl", "scores.json")
 
-SCHEMA_VERSION = 1
-_SIZES = ("parameters", "weights_bytes", "disk_bytes")
+SCHEMA_VERSION = 2
+_SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
 _HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p"}
 
 
@@ -49,9 +49,11 @@ def inputs(run: Run) -> dict[str, object]:
     made = {**run.stage("data").outputs(), **run.stage("train").outputs()}
     read = ("data/test.jsonl", "data/labels.json", "training/baseline/", "training/best/")
     return {
+        "version": SCHEMA_VERSION,
         "task": spec.task.model_dump(mode="json"),
         "teacher": spec.teacher.model_dump(mode="json", exclude=_HOW_TO_REACH),
         "weights": weights_stamp(spec.teacher.model),
+        "template": template_stamp(spec.teacher),
         "student": spec.student.model_dump(mode="json", include={"dtype", "device"}),
         "evaluation": spec.evaluation.model_dump(mode="json"),
         "seed": spec.seed,
@@ -78,12 +80,11 @@ def work(run: Run, resumed: bool) -> str:
     rows = open_split(run, "test", "evaluation")
     questions = build_questions(task, rows)
     metrics = _choose_metrics(run, task, labels, questions)
-    replies: dict[str, list[Reply]] = {}
-    measured: dict[str, dict[str, Any]] = {}
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
-        for system in spec.evaluation.systems:
-            replies[system], measured[system] = examine_system(run, system, task, questions, ledger)
-    scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
+        examiner = Examiner(run, task, ledger)
+        replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in spec.evaluation.systems}
+        scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
+        measured = examiner.measure(questions, replies)
     head = {"schema_version": SCHEMA_VERSION, "task": spec.task.type, "rows": len(rows)}
     _write(run, {**head, **scores, **_split_measured(measured)}, questions, replies)
     return _describe(scores, len(questions))
@@ -105,18 +106,22 @@ def _choose_metrics(run: Run, task: Task, labels: Sequence[str], questions: Sequ
 
 def _summarise(run: Run, metrics: Sequence[Metric], agreement: Metric, questions: Sequence[Question], replies: Replies) -> dict[str, Any]:
     settings = Bootstrap(run.spec.evaluation.resamples, run.spec.evaluation.confidence, run.spec.seed)
-    compared = compare_to_references(metrics, questions, replies, settings) if metrics else Comparison({}, {})
-    agreed = _agreement(agreement, questions, replies, settings)
-    if not metrics and agreed is None:
+    compared = compare_to_references(metrics, questions, replies, settings) if metrics else None
+    agreed = compare_to_teacher(agreement, questions, replies, settings) if TEACHER in replies else None
+    leading = compared or agreed
+    if leading is None:
         raise DataError("nothing to score: the test rows carry no `reference`, and the teacher gave no answer that can be parsed")
-    groups = int(cluster_rows([question.group for question in questions]).max()) + 1
+    scored = next(score.n for scores in leading.scores.values() for score in scores.values())
     return {
         "questions": len(questions),
-        "groups": groups,
+        "scored": scored,
+        "groups": leading.units,
         "seed": run.spec.seed,
         "settings": {
-            "bootstrap": "paired, percentile",
-            "unit": "row" if groups == len(questions) else "group",
+            "bootstrap": "paired, expanded percentile",
+            "unit": "row" if leading.units == scored else "group",
+            "fewest_units": FEWEST_UNITS,
+            "few_units": FEW_UNITS,
             "resamples": settings.resamples,
             "confidence": settings.confidence,
             "temperature": 0.0,
@@ -124,21 +129,22 @@ def _summarise(run: Run, metrics: Sequence[Metric], agreement: Metric, questions
         "primary": metrics[0].name if metrics else None,
         "metrics": {metric.name: {"title": metric.title, "higher_is_better": metric.higher_is_better} for metric in metrics},
         "systems": {
-            system: {**count_replies(found), "scores": scores_to_json(compared.scores.get(system, {}))} for system, found in replies.items()
+            system: {**count_replies(found), "scores": scores_to_json(compared.scores[system]) if compared else {}}
+            for system, found in replies.items()
         },
-        "comparisons": comparison_to_json(compared),
-        "agreement": agreed,
+        "comparisons": comparison_to_json(compared) if compared else {},
+        "agreement": None if agreed is None else _agreement_to_json(agreement, agreed),
     }
 
 
-def _agreement(metric: Metric, questions: Sequence[Question], replies: Replies, settings: Bootstrap) -> dict[str, Any] | None:
-    scores = compare_to_teacher(metric, questions, replies, settings) if TEACHER in replies else {}
-    return {"metric": metric.name, "title": metric.title, "scores": scores_to_json(scores)} if scores else None
+def _agreement_to_json(metric: Metric, agreed: Comparison) -> dict[str, Any]:
+    scores = {system: found[metric.name] for system, found in agreed.scores.items()}
+    return {"metric": metric.name, "title": metric.title, "scores": scores_to_json(scores)}
 
 
 def _split_measured(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What a system is (sizes), and what the clock and the system's memory said of it (timings)."""
-    sizes = {system: {key: found[key] for key in _SIZES} for system, found in measured.items()}
+    sizes = {system: {key: found.get(key) for key in _SIZES} for system, found in measured.items()}
     timings = {system: {key: value for key, value in found.items() if key not in _SIZES} for system, found in measured.items()}
     return {"sizes": sizes, "timings": timings}
 

@@ -16,11 +16,14 @@ from potstill.generation.collect import collect_answers, failed_share, judge_row
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import GATES
 from potstill.generation.interview import Interview
-from potstill.generation.panel import Panel, note_panel, open_budget, open_panel, recall_panel
+from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
+from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.models.ask import KEY_VERSION
-from potstill.models.locate import weights_stamp
+from potstill.models.budget import Budget
+from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import write_json
@@ -52,6 +55,7 @@ def inputs(run: Run) -> dict[str, object]:
         "teachers": [teacher.model_dump(mode="json", exclude=_HOW_TO_REACH) for teacher in spec.all_teachers],
         "judge": spec.generation.judge and spec.generation.judge.model_dump(mode="json", exclude=_HOW_TO_REACH),
         "weights": [weights_stamp(teacher.model) for teacher in spec.all_teachers],
+        "templates": [template_stamp(teacher) for teacher in spec.all_teachers],
         "batch_size": spec.generation.batch_size,
         "generation": spec.generation.model_dump(mode="json", exclude=_HOW_TO_ASK),
         "gates": spec.gates.model_dump(mode="json"),
@@ -81,23 +85,25 @@ def work(run: Run, resumed: bool) -> str:
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
     note_panel(run.path("generation", "panel.json"), panel)
-    with open_ledger(run) as ledger:
+    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
             run.events.warn(f"{ledger.path}: {ledger.read_only}; it is open for reading, so nothing can be asked")
-        return _Generation(run, task, panel, ledger, validation).make(train)
+        return _Generation(run, task, panel, ledger, train=train, validation=validation).make(train)
 
 
 class _Generation:
     """The stage's steps: examine, try out, expand, ask, judge, even out."""
 
-    def __init__(self, run: Run, task: Task, panel: Panel, ledger: Ledger, validation: Sequence[Example]) -> None:
+    def __init__(
+        self, run: Run, task: Task, panel: Panel, ledger: Ledger, *, train: Sequence[Example], validation: Sequence[Example]
+    ) -> None:
         self._run, self._spec, self._task, self._panel, self._ledger = run, run.spec.generation, task, panel, ledger
         self._validation = validation
         self._asks_validation = lacks_references(task, validation)
-        self._interview = Interview(task, panel.teachers, ledger, generation=self._spec, gates=run.spec.gates, judge=panel.judge)
-        self._budget = open_budget(run.spec, ledger)
+        self._interview = open_interview(run, task, panel, ledger, train)
+        self._budget = Budget.left(self._spec.budget, ledger)
 
     def make(self, train: Sequence[Example]) -> str:
         """All of it; returns the line for people."""
@@ -123,7 +129,8 @@ class _Generation:
 
     def _ask(self, rows: Sequence[Example]) -> None:
         splits = (rows, self._validation) if self._asks_validation else (rows,)
-        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget)
+        batched = self._spec.mode == "batch"
+        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget, batched=batched)
         failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
         if failed and failed > self._spec.max_failed * total:
             # They are asked again by the next run, and by none once the stage stands.
@@ -177,16 +184,18 @@ def judge_again(run: Run) -> tuple[str, int]:
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
     panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
     asked = lacks_references(task, validation)
-    with open_ledger(run) as ledger:
-        interview = Interview(task, panel.teachers, ledger, generation=run.spec.generation, gates=run.spec.gates, judge=panel.judge)
+    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
+        interview = open_interview(run, task, panel, ledger, train)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
 
 
-def open_ledger(run: Run) -> Ledger:
-    """The run's ledger, or the one that it shares."""
-    return Ledger(run.spec.generation.ledger or run.path("generation", "ledger.sqlite"), run=run.spec.name)
+def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Sequence[Example]) -> Interview:
+    """The interview of a run. Raises DataError where the training rows do not give the worked examples that the spec asks for."""
+    spec = run.spec.generation
+    examples = choose_examples(spec.prompting.examples, build_strategy(spec.prompting), task, train)
+    return Interview(task, panel.teachers, ledger, generation=spec, gates=run.spec.gates, judge=panel.judge, examples=examples)
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

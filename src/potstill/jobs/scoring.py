@@ -38,7 +38,8 @@ TIMINGS = {
     "inference_time_mean": "mean_s",
     "tokens_per_second": "tokens_per_s",
 }
-"""Names of what is timed: seconds an answer (the median; the 95th percentile; the mean), answers asked one by one."""
+"""Names of what is timed, answers asked one by one: seconds an answer (the median; the 95th percentile; the mean), and the rate of
+writing (of a local model, after the first token)."""
 TIMED_ROWS = 12
 _QUICK = Bootstrap(resamples=100)  # figures alone are asked for here; intervals are the report's
 
@@ -98,6 +99,15 @@ def task_of(rows: Sequence[Example], kind: str | None = None) -> tuple[TaskSpec,
     return TaskSpec(type="nli", labels=labels), labels
 
 
+def _require_some_label(scored: Scored, rows: Sequence[Example]) -> None:
+    """A label set that fits no row is a mistake, not a model that knows nothing."""
+    given = {reference for row in rows for question in scored.task.expand(row) for reference in question.reference}
+    if scored.labels and given and given.isdisjoint(scored.labels):
+        raise DataError(
+            f"none of the rows' references is one of the labels {', '.join(scored.labels)}; the rows have {', '.join(sorted(given)[:5])}"
+        )
+
+
 def score_names(model: Model, scored: Scored, rows: Sequence[Example], names: Sequence[str] | None) -> dict[str, float]:
     """The figures that `names` ask for (None: the default ones), each under its own name.
 
@@ -107,6 +117,7 @@ def score_names(model: Model, scored: Scored, rows: Sequence[Example], names: Se
     """
     wanted = tuple(names) if names is not None else scored.default_metrics
     check_names(wanted, scored)
+    _require_some_label(scored, rows)
     asked = [ask_row(row, scored.task.type) for row in rows]
     metrics = {name: _metric_name(name, scored) for name in wanted if name not in TIMINGS}
     timings = [name for name in wanted if name in TIMINGS]

@@ -17,13 +17,13 @@ import itertools
 import random
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from potstill.errors import BudgetError, EndpointError, StoreError
 from potstill.models.base import Counted, Model, Remote
-from potstill.models.budget import Budget, Caps
+from potstill.models.budget import Budget, Caps, cost_of
 from potstill.models.throttle import Ticket
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.store.atomic import fingerprint
@@ -62,7 +62,8 @@ class Answers:
     """What asking came to. The texts are in the ledger: `of` finds them, one at a time.
 
     `asked` calls were made now, `failed` of them with an error; `stood` requests had their answer already, from before or from
-    an equal request. `usage` and `dollars` (None: a price is unknown) are those of the calls made now.
+    an equal request. `usage` and `dollars` (None: a price is unknown) are those of the calls made now. `passed_over` lines of a
+    provider's batch answered nothing that was asked, or what was answered already.
     """
 
     asked: int
@@ -72,6 +73,7 @@ class Answers:
     dollars: float | None
     model: Model = dataclasses.field(repr=False)
     ledger: Ledger = dataclasses.field(repr=False)
+    passed_over: int = 0
 
     def of(self, request: Request) -> Completion:
         """The answer to one of the requests that were asked, or its failed call."""
@@ -119,32 +121,54 @@ async def ask_async(
     return answers
 
 
+class Asks(Protocol):
+    """A way to ask one model: in calls (`Asking`), or another."""
+
+    async def run(self, requests: Iterable[Request]) -> Answers:
+        """Ask what is missing in the ledger. Raises as `ask_async`."""
+        ...
+
+
+Way = Callable[[Model, Ledger, Progress | None, Budget], Asks]
+
+
 async def ask_all(
-    streams: Sequence[tuple[Model, Iterable[Request]]], ledger: Ledger, progress: Progress | None = None, budget: Budget | None = None
+    streams: Sequence[tuple[Model, Iterable[Request]]],
+    ledger: Ledger,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+    way: Way | None = None,
 ) -> list[Answers]:
-    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all."""
-    shared, reached = budget or Budget(Caps(), ledger.spent()), _Reached()
+    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all.
+
+    `way` is how a model is asked; by default in calls.
+    """
+    shared = budget or Budget(Caps(), ledger.spent())
+    asking = [((way or Asking)(model, ledger, progress, shared), requests) for model, requests in streams]
     with _terminate_as_interrupt() as terminated:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_Asking(model, ledger, progress, shared, reached).run(requests)) for model, requests in streams]
+                tasks = [group.create_task(_as_far_as_it_goes(one, requests)) for one, requests in asking]
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            raise failures.exceptions[0] from None
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
             raise
-    if reached.cap is not None:
-        raise reached.cap
-    return [task.result() for task in tasks]
+    answers = []
+    for task in tasks:
+        if isinstance(result := task.result(), BudgetError):
+            raise result
+        answers.append(result)
+    return answers
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that says most: what broke, before what was only used up."""
-    found: list[BaseException] = []
-    for failure in failures.exceptions:
-        found.append(_first(failure) if isinstance(failure, BaseExceptionGroup) else failure)
-    return min(found, key=lambda failure: isinstance(failure, BudgetError))
+async def _as_far_as_it_goes(asking: Asks, requests: Iterable[Request]) -> Answers | BudgetError:
+    """A budget that is used up does not call off what other models were asked already, and is paid for."""
+    try:
+        return await asking.run(requests)
+    except BudgetError as error:
+        return error
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:
@@ -170,28 +194,23 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
-@dataclass
-class _Reached:
-    """The cap that one of the models has met: none asks anything more, and what is in flight comes back."""
-
-    cap: BudgetError | None = None
-
-
-class _Asking:
+class Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
-    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, reached: _Reached) -> None:
-        self._model, self._ledger, self._progress, self._budget, self._reached = model, ledger, progress, budget, reached
+    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
+        self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
         self._remote = model if isinstance(model, Remote) else None
         self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
         self._writer = _Writer(ledger, model.identity)
         self._in_flight: set[str] = set()
+        self._refused: set[str] = set()
         self._calling = 0
         self._spent = ledger.dollars()
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
         self._dollars: float | None = 0.0
+        self._used_up: BudgetError | None = None
         self._ever_answered = False
 
     async def run(self, requests: Iterable[Request]) -> Answers:
@@ -210,13 +229,16 @@ class _Asking:
                 task.cancel()
             await asyncio.gather(*working, writing, return_exceptions=True)
             self._writer.commit()
-            self._ledger.abandon(sorted(self._in_flight))
+            self._ledger.abandon(sorted(self._refused), charged=False)
+            self._ledger.abandon(sorted(self._in_flight - self._refused))
+        if self._used_up is not None:
+            raise self._used_up
         return Answers(self._asked, self._failed, self._stood, self._usage, self._dollars, self._model, self._ledger)
 
     async def _produce(self, requests: Iterable[Request]) -> None:
         remaining = iter(requests)
         size = SINGLE_WINDOW if self._model.batch_size == 1 else BATCHED_WINDOW
-        while self._reached.cap is None and (window := list(itertools.islice(remaining, size))):
+        while self._used_up is None and (window := list(itertools.islice(remaining, size))):
             batches = plan_batches(self._model, window)
             keys = [question.key for batch in batches for question in batch]
             self._writer.commit()  # what has arrived is no longer in flight, so it must be in the ledger before that is asked
@@ -224,6 +246,11 @@ class _Asking:
             self._settle(len(window) - len(wanted))
             if wanted and self._ledger.read_only:
                 raise StoreError(f"{self._ledger.path}: {self._ledger.read_only} (it is open for reading, so nothing can be asked)")
+            if elsewhere := self._ledger.in_batches(sorted(wanted)):
+                raise StoreError(
+                    f"{self._ledger.path}: {len(elsewhere):,} of these questions wait in a batch that was handed to the provider, and will "
+                    "be paid for; run once with `generation.mode: batch`, which fetches their answers"
+                )
             for batch in batches:
                 if left := [question for question in batch if question.key in wanted]:
                     self._in_flight.update(question.key for question in left)
@@ -242,8 +269,8 @@ class _Asking:
             try:
                 await self._answer(batch)
             except BudgetError as error:
-                self._reached.cap = error
-            if self._reached.cap is not None:
+                self._used_up = error
+            if self._used_up is not None:
                 self._in_flight.difference_update(question.key for question in batch)
 
     async def _answer(self, batch: Sequence[Question]) -> None:
@@ -261,7 +288,7 @@ class _Asking:
 
     async def _answer_part(self, part: Sequence[Question]) -> None:
         attempt, left = 0, list(part)
-        while left and self._reached.cap is None:
+        while left and self._used_up is None:
             call = await self._call(left)
             attempt += self._counts(call.completions)
             left = self._settle_call(call, attempt)
@@ -286,10 +313,13 @@ class _Asking:
                 busy = len(batch) * self._calling
             finally:
                 self._calling -= 1
-        except BaseException:
+        except BaseException as error:
             if self._remote is not None and ticket is not None:
                 self._remote.throttle.forget()
-            self._budget.settle(most, most)
+            refused = isinstance(error, EndpointError)
+            if refused:
+                self._refused.update(question.key for question in batch)
+            self._budget.settle(most, Cost() if refused else most)
             raise
         assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
         completions = [dataclasses.replace(completion, busy_s=completion.latency_s / busy) for completion in completions]
@@ -316,7 +346,7 @@ class _Asking:
                 again.append(question)
             else:
                 if completion.fault is not None:
-                    completion = dataclasses.replace(completion, error=_after(attempt) + (completion.error or ""))
+                    completion = dataclasses.replace(completion, error=after(attempt) + (completion.error or ""))
                 self._in_flight.discard(question.key)
                 self._asked += 1
                 self._failed += completion.finish_reason == "error"
@@ -330,9 +360,7 @@ class _Asking:
             fault, reason = (failed.fault, failed.error or "") if failed is not None else (None, "")
             self._remote.throttle.settle(call.ticket, spent.tokens, fault, reason)
         if failed is not None and failed.fault is not None and failed.fault.broken and not again:
-            raise EndpointError(
-                f"{self._remote.address if self._remote is not None else self._model.name}: {_after(attempt)}{failed.error}"
-            )
+            raise EndpointError(f"{self._remote.address if self._remote is not None else self._model.name}: {after(attempt)}{failed.error}")
         return again
 
     def _record(self, question: Question, completion: Completion, most: Cost) -> Cost:
@@ -341,9 +369,7 @@ class _Asking:
         self._writer.record(question.key, completion, dollars)
         self._usage += completion.usage
         self._dollars, self._spent = _sum(self._dollars, dollars), _sum(self._spent, dollars)
-        if not completion.counted or (completion.fault is not None and completion.fault.charged):
-            return most
-        return Cost(1, completion.usage.input_tokens + completion.usage.output_tokens, dollars)
+        return cost_of(completion, dollars, most)
 
     def _counts(self, completions: Sequence[Completion]) -> bool:
         """Whether this attempt counts against the question: not while the endpoint fails for all, and not where a sample is missing."""
@@ -375,7 +401,8 @@ class _Call:
     ticket: Ticket | None
 
 
-def _after(attempts: int) -> str:
+def after(attempts: int) -> str:
+    """How a failure begins that was tried for so often."""
     return f"after {attempts} attempt{'s' if attempts > 1 else ''}: "
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ class Continuation:
     stopped: bool
     tokens: int
     """How many were written, the stop token included."""
+    first_s: float | None = field(default=None, compare=False)
+    """Seconds until the batch had its first tokens: reading the prompts, and one step."""
 
 
 @torch.inference_mode()
@@ -61,11 +64,13 @@ def decode(
     recurrent = "cache_params" in takes and "past_key_values" not in takes
     state = {"cache_params" if recurrent else "past_key_values": cache}
     alive = list(range(len(rows)))
+    started, first_s = time.perf_counter(), None
     while alive and not cancelled():
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         seen_BT = mask_BT[:, -ids_BT.shape[1] :] if recurrent else mask_BT
         out = module(input_ids=ids_BT, attention_mask=seen_BT, position_ids=positions_BT, use_cache=True, **state, **last_only)
         chosen = _choose(out.logits[:, -1].float(), rows)
+        first_s = first_s or time.perf_counter() - started
         for writer, token in zip(rows, chosen, strict=True):
             writer.take(token)
         alive = [row for row, writer in enumerate(rows) if writer.open]
@@ -77,7 +82,7 @@ def decode(
             alive = list(range(len(rows)))
         ids_BT = torch.tensor(chosen, device=mask_BT.device)[:, None]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
-    return [writer.continuation() for writer in writers]
+    return [writer.continuation(first_s) for writer in writers]
 
 
 def _can_pack(cache: DynamicCache) -> bool:
@@ -111,8 +116,8 @@ class _Writer:
     def uniform(self) -> float:
         return self._random.random()
 
-    def continuation(self) -> Continuation:
-        return Continuation(self._ids, self._stopped, self._tokens)
+    def continuation(self, first_s: float | None) -> Continuation:
+        return Continuation(self._ids, self._stopped, self._tokens, first_s)
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

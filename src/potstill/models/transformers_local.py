@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -102,12 +103,14 @@ class TransformersModel:
     def _answer(self, requests: Sequence[Request], cancelled: Callable[[], bool]) -> list[Completion]:
         started = time.perf_counter()
         ids = [self.prompt_tokens(request) for request in requests]
+        read_s = time.perf_counter() - started
         fitting = [row for row, prompt in enumerate(ids) if len(prompt) < self._context]
         written = self.generate([self._prompt(requests[row], ids[row]) for row in fitting], cancelled=cancelled)
         seconds = time.perf_counter() - started
         answers = [self._too_long(len(prompt)) for prompt in ids]
         for row, continuation in zip(fitting, written, strict=True):
-            answers[row] = self._completion(requests[row], len(ids[row]), continuation, seconds)
+            first_s = None if continuation.first_s is None else read_s + continuation.first_s
+            answers[row] = replace(self._completion(requests[row], len(ids[row]), continuation, seconds), first_token_s=first_s)
         return answers
 
     def _prompt(self, request: Request, ids: list[int]) -> Prompt:

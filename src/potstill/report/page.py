@@ -133,9 +133,9 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reply_text(reply: dict[str, Any]) -> str:
-    remarks = {"error": "(the call failed)", "length": "(cut at the token limit)"}
+    remarks = {"error": "(the call failed)", "no_room": "(no room for the prompt)", "length": "(cut at the token limit)"}
     parts = [reply["text"], remarks.get(reply["finish_reason"], "")]
-    if reply["answer"] is None and reply["finish_reason"] != "error":
+    if reply["answer"] is None and reply["finish_reason"] not in ("error", "no_room"):
         parts.append("(no answer in it)")
     return " ".join(part for part in parts if part)
 

@@ -117,7 +117,9 @@ def _rate_text(rate: float) -> str:
 _MEASURES = (
     _Measure("latency p50", "p50_s", duration_text),
     _Measure("latency p95", "p95_s", duration_text),
-    _Measure("tokens/s", "tokens_per_s", _rate_text, speed_text),
+    _Measure("time to first token", "first_token_s", duration_text),
+    _Measure("tokens per answer", "tokens_per_answer", _rate_text),
+    _Measure("tokens/s after the first", "tokens_per_s", _rate_text, speed_text),
     _Measure("parameters", "parameters", count_text),
     _Measure("weights in memory", "weights_bytes", bytes_text),
     _Measure("disk", "disk_bytes", bytes_text),
@@ -144,7 +146,12 @@ def _agreement_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tu
 def _count_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Only what happened is worth a row."""
     found = report["evaluation"]["systems"]
-    titles = {"unparsable": "unparsable answers (wrong)", "failed": "failed calls (not scored)"}
+    titles = {
+        "unparsable": "unparsable answers (wrong)",
+        "no_room": "of those, no room for the prompt",
+        "truncated": "answers cut at the token limit",
+        "failed": "failed calls (not scored)",
+    }
     return [
         (title, *(str(found[system][key]) for system in systems), MISSING)
         for key, title in titles.items()
@@ -157,10 +164,30 @@ def _measured_row(report: dict[str, Any], systems: tuple[str, ...], measure: _Me
     for system in systems:
         measured = _measured(report, system)
         value = measured.get(measure.key)
-        wire = f" ({OVER_THE_WIRE})" if measure.key.endswith("_s") and measured.get("where") == OVER_THE_WIRE else ""
-        cells.append(NOT_MEASURED if value is None else measure.text(value) + wire)
-    new, old = (_measured(report, system).get(measure.key) for system in ("student", "teacher"))
-    return (measure.title, *cells, MISSING if new is None or old is None else measure.versus(new, old))
+        cells.append(NOT_MEASURED if value is None else measure.text(value) + _remark(measured, measure.key))
+    student, teacher = _measured(report, "student"), _measured(report, "teacher")
+    new, old = student.get(measure.key), teacher.get(measure.key)
+    if new is None or old is None or not _same_kind(student, teacher, measure.key):
+        return (measure.title, *cells, MISSING)
+    return (measure.title, *cells, measure.versus(new, old))
+
+
+def _remark(measured: dict[str, Any], key: str) -> str:
+    """What a figure needs to be read aright: how a time was taken, in which numbers a file holds its weights."""
+    if key == "disk_bytes" and measured.get("storage"):
+        shipped = measured.get("shipped_bytes")
+        return f" ({measured['storage']}{f'; {bytes_text(shipped)} as published' if shipped else ''})"
+    remarks = [OVER_THE_WIRE] if key.endswith("_s") and measured.get("where") == OVER_THE_WIRE else []
+    if key == "tokens_per_s" and "first_token_s" not in measured:
+        remarks.append("whole calls")
+    return f" ({', '.join(remarks)})" if remarks else ""
+
+
+def _same_kind(student: dict[str, Any], teacher: dict[str, Any], key: str) -> bool:
+    """Whether two systems' figures measure the same: rates of writing alone or of whole calls, files of the same numbers."""
+    if key == "disk_bytes":
+        return bool(student.get("storage") == teacher.get("storage"))
+    return key != "tokens_per_s" or ("first_token_s" in student) == ("first_token_s" in teacher)
 
 
 def _measured(report: dict[str, Any], system: str) -> dict[str, Any]:
@@ -186,15 +213,40 @@ def _quality(report: dict[str, Any]) -> str:
 
 def _caption(report: dict[str, Any]) -> str:
     evaluation = report["evaluation"]
-    settings = evaluation["settings"]
-    unit = {"row": "rows", "group": f"{evaluation['groups']} groups of rows"}[settings["unit"]]
     rows = f"{evaluation['rows']} test rows"
     if evaluation["questions"] != evaluation["rows"]:
         rows += f" ({evaluation['questions']} questions)"
-    return (
-        f"{rows}, greedy answers; [ ] {percent_text(settings['confidence'])} intervals: paired bootstrap of {unit},"
-        f" {settings['resamples']:,} resamples, seed {evaluation['seed']}; latency at batch 1"
+    if evaluation["scored"] != evaluation["questions"]:
+        rows += f", {evaluation['scored']} of the {evaluation['questions']} scored"
+    answers = {found["n"] for found in report["timings"]["systems"].values()}
+    latency = f"latency at batch 1, n = {', '.join(map(str, sorted(answers)))}"
+    return "; ".join([f"{rows}, greedy answers", _intervals_note(evaluation), *_undefined_notes(evaluation), latency])
+
+
+def _intervals_note(evaluation: dict[str, Any]) -> str:
+    settings, units = evaluation["settings"], evaluation["groups"]
+    unit = {"row": "rows", "group": f"{units} groups of rows"}[settings["unit"]]
+    if units < settings["fewest_units"]:
+        few = f"{units} {'groups of ' if settings['unit'] == 'group' else ''}rows"
+        return f"no intervals: {few} are too few ({settings['fewest_units']} at least)"
+    note = (
+        f"[ ] {percent_text(settings['confidence'])} intervals: paired bootstrap of {unit}, {settings['resamples']:,} resamples,"
+        f" seed {evaluation['seed']}"
     )
+    return note if units >= settings["few_units"] else f"{note}; with fewer than {settings['few_units']} of them these are rough"
+
+
+def _undefined_notes(evaluation: dict[str, Any]) -> list[str]:
+    """Why a ratio that is shown has no interval."""
+    notes = []
+    for name, systems in evaluation["comparisons"].items():
+        retention = systems.get("student", {}).get("retention")
+        if retention is not None and retention["value"] is not None and retention["interval"] is None and retention["undefined"]:
+            title = evaluation["metrics"][name]["title"]
+            notes.append(
+                f"no interval for what was kept of {title}: the teacher scores 0 in {percent_text(retention['undefined'])} of resamples"
+            )
+    return notes
 
 
 def _score_cell(score: dict[str, Any] | None) -> str:

@@ -60,12 +60,15 @@ def change_text(new: float, old: float) -> str:
 
 
 def speed_text(new: float, old: float) -> str:
-    """How much faster a rate is: `1.9× faster`, `1.3× slower`, `no change`; a dash where a rate is not above zero."""
+    """How much faster a rate is: `1.90× faster`, `2.4× slower`, `no change`; a dash where a rate is not above zero.
+
+    Below 2 two decimals: 1.49× is not 1.5×.
+    """
     if old <= 0 or new <= 0:
         return MISSING
     factor, word = (new / old, "faster") if new >= old else (old / new, "slower")
-    text = f"{factor:.1f}" if factor < 9.95 else f"{factor:.0f}"
-    return "no change" if text == "1.0" else f"{text}× {word}"
+    text = f"{factor:.2f}" if factor < 1.995 else f"{factor:.1f}" if factor < 9.95 else f"{factor:.0f}"
+    return "no change" if text == "1.00" else f"{text}× {word}"
 
 
 def signed(text: str) -> str:

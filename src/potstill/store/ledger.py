@@ -130,6 +130,16 @@ class Totals:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A question in a provider's batch: the most that it can cost, and whether this ledger's run has asked it."""
+
+    key: str
+    request: Request
+    most: Cost
+    own: bool
+
+
 class Ledger:
     """Questions and answers in one SQLite file; one process at a time, and in it the thread that opened it.
 
@@ -180,7 +190,8 @@ class Ledger:
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # always written: a disk that is full shows itself here
             # What waits in a provider's batch is in flight whether or not a process is there.
             settled = self._db.execute(
-                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE state = 'intent' AND batch IS NULL",
+                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE state = 'intent' AND (batch IS NULL"
+                " OR batch NOT IN (SELECT id FROM batch WHERE state IN ('prepared', 'submitted')))",
                 (time.time(),),
             )
             self._db.execute("COMMIT")
@@ -248,13 +259,16 @@ class Ledger:
             )
             assert settled.rowcount == len(keys), "an answer was recorded without an intent"
 
-    def abandon(self, keys: Sequence[str]) -> None:
-        """Write down that nobody waits for these calls any more, so that their questions may be asked again; one transaction."""
+    def abandon(self, keys: Sequence[str], *, charged: bool = True) -> None:
+        """Write down that nobody waits for these calls any more, so that their questions may be asked again; one transaction.
+
+        `charged` says whether they may have been charged for.
+        """
         now = time.time()
         with self.transaction(), self._in_our_words():
             self._db.executemany(
-                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE key = ? AND state = 'intent'",
-                ((now, key) for key in keys),
+                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = ? WHERE key = ? AND state = 'intent'",
+                ((now, charged, key) for key in keys),
             )
 
     def get(self, key: str, *, settled: bool = False) -> Completion | None:
@@ -284,17 +298,21 @@ class Ledger:
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys`, in order, that have neither an answer nor a call that failed since the ledger was opened."""
-        settled: set[str] = set()
+        settled = self._those(keys, f"(state = 'answered' OR state = 'failed' AND id > {self._opened_after})")
+        return [key for key in keys if key not in settled]
+
+    def in_batches(self, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` that wait in a provider's batch."""
+        return self._those(keys, "state = 'intent' AND batch IS NOT NULL")
+
+    def _those(self, keys: Sequence[str], condition: str) -> set[str]:
+        found: set[str] = set()
         for start in range(0, len(keys), _KEYS_A_QUERY):
             some = keys[start : start + _KEYS_A_QUERY]
-            marks = ",".join("?" * len(some))
             with self._in_our_words():
-                rows = self._db.execute(
-                    f"SELECT key FROM attempt WHERE key IN ({marks}) AND (state = 'answered' OR state = 'failed' AND id > ?)",
-                    (*some, self._opened_after),
-                )
-                settled.update(key for (key,) in rows)
-        return [key for key in keys if key not in settled]
+                rows = self._db.execute(f"SELECT key FROM attempt WHERE key IN ({_marks(some)}) AND {condition}", some)
+                found.update(key for (key,) in rows)
+        return found
 
     def merge(self, other: Path) -> int:
         """Take over another ledger's attempts; returns how many questions have an answer that had none.
@@ -336,10 +354,13 @@ class Ledger:
             self._db.execute("INSERT INTO batch VALUES (?, ?, NULL, 'prepared', ?)", (batch, endpoint, time.time()))
 
     def note_batch(self, batch: str, state: Literal["submitted", "collected", "lost"], provider_id: str | None = None) -> None:
-        """Write down what became of a batch. One that is `lost` was never submitted: its questions may be asked again."""
+        """Write down what became of a batch.
+
+        Of one that is `collected`, or `lost` (never submitted), what has no answer was not charged for, and may be asked again.
+        """
         with self.transaction(), self._in_our_words():
             self._db.execute("UPDATE batch SET state = ?, provider_id = coalesce(?, provider_id) WHERE id = ?", (state, provider_id, batch))
-            if state == "lost":
+            if state != "submitted":
                 self._db.execute(
                     "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 0 WHERE batch = ? AND state = 'intent'",
                     (time.time(), batch),
@@ -353,14 +374,31 @@ class Ledger:
                 (endpoint,),
             ).fetchall()
 
-    def waiting(self, batch: str) -> list[tuple[str, Request]]:
-        """The questions of a batch that have no answer yet."""
+    def waiting(self, batch: str, keys: Sequence[str] | None = None) -> list[Waiting]:
+        """The questions of a batch that have no answer yet; of `keys`, where given."""
+        among = "" if keys is None else f" AND key IN ({_marks(keys)})"
         with self._in_our_words():
             rows = self._db.execute(
-                "SELECT key, request FROM attempt JOIN question USING (key) WHERE batch = ? AND state = 'intent' ORDER BY attempt.id",
-                (batch,),
+                f"SELECT key, request, held_tokens, held_dollars, {self._own} FROM attempt JOIN question USING (key)"
+                f" WHERE batch = ? AND state = 'intent'{among} ORDER BY attempt.id",
+                (batch, *(keys or ())),
             ).fetchall()
-        return [(key, _request(request)) for key, request in rows]
+        return [Waiting(key, _request(text), Cost(1, tokens, dollars), bool(own)) for key, text, tokens, dollars, own in rows]
+
+    def keys_waiting(self, batch: str) -> list[str]:
+        """The keys of a batch's questions that have no answer yet."""
+        with self._in_our_words():
+            return [key for (key,) in self._db.execute("SELECT key FROM attempt WHERE batch = ? AND state = 'intent'", (batch,))]
+
+    def held(self, batch: str) -> Cost:
+        """The most that a batch's questions without an answer can cost, as far as this run has asked them."""
+        with self._in_our_words():
+            calls, tokens, dollars, unpriced = self._db.execute(
+                "SELECT count(*), total(held_tokens), total(held_dollars), total(held_dollars IS NULL) FROM attempt"
+                f" WHERE batch = ? AND state = 'intent' AND {self._own}",
+                (batch,),
+            ).fetchone()
+        return Cost(int(calls), int(tokens), None if unpriced else float(dollars))
 
     def judge(self, verdicts: Iterable[tuple[str, str, Verdict]]) -> None:
         """Write down what gates say: (key of the question, id of the row, verdict); one transaction, the last word counts."""
@@ -511,6 +549,10 @@ def _completion(row: Sequence[Any]) -> Completion:
     found = json.loads(logprobs) if logprobs else ()
     tokens = tuple(TokenLogprob(token, value, tuple((t, v) for t, v in top)) for token, value, top in found)
     return Completion(text, finish_reason, Usage(read, written), latency_s, model, error, reasoning, tokens)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _storable(text: str | None) -> str | None:

@@ -100,7 +100,7 @@ class LengthBatches:
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int, micro_batch_size: int, seed: int) -> None:
         self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
-        self._micro_batch_size = min(micro_batch_size, batch_size)
+        self.micro_batch_size = min(micro_batch_size, batch_size)
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -110,16 +110,16 @@ class LengthBatches:
     @property
     def micro_batches_per_step(self) -> int:
         """Micro-batches of a whole step."""
-        return -(-self._batch_size // self._micro_batch_size)
+        return -(-self._batch_size // self.micro_batch_size)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self._lengths), self._batch_size)
-        return whole * self.micro_batches_per_step + -(-rest // self._micro_batch_size)
+        return whole * self.micro_batches_per_step + -(-rest // self.micro_batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in self._steps():
-            for start in range(0, len(step), self._micro_batch_size):
-                yield step[start : start + self._micro_batch_size].tolist()
+            for start in range(0, len(step), self.micro_batch_size):
+                yield step[start : start + self.micro_batch_size].tolist()
 
     def _steps(self) -> list[NDArray[np.int64]]:
         generator = np.random.default_rng((self._seed, self._epoch))

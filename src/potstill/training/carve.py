@@ -52,22 +52,26 @@ def carve(module: Any, layers: Sequence[int], kept_ids: Ids | None = None) -> An
 def carved_config(config: Any, layers: Sequence[int], kept_ids: Ids | None = None) -> Any:
     """A copy of a model's config for fewer layers and, where `kept_ids` are given, fewer tokens."""
     carved = copy.deepcopy(config)
-    count = config.num_hidden_layers
-    for name, value in vars(config).items():
+    # Of a model that sees images too, the part that reads and writes text; else the whole.
+    text = carved.get_text_config()
+    count = text.num_hidden_layers
+    for name, value in list(vars(text).items()):
         if "layer" in name and isinstance(value, list | tuple) and len(value) == count:
-            setattr(carved, name, [value[layer] for layer in layers])
-    carved.num_hidden_layers = len(layers)
+            setattr(text, name, [value[layer] for layer in layers])
+    text.num_hidden_layers = len(layers)
     if kept_ids is not None:
-        carved.vocab_size = len(kept_ids)
-        remap_special_ids(carved, kept_ids)
+        text.vocab_size = len(kept_ids)
+        for part in _parts(carved):
+            remap_special_ids(part, kept_ids)
     return carved
 
 
 def special_ids(config: Any) -> set[int]:
     """Every token id that a model's or its generation's config names."""
     found: set[int] = set()
-    for value in _special_fields(config).values():
-        found.update(value if isinstance(value, list | tuple) else [value])
+    for part in _parts(config):
+        for value in _special_fields(part).values():
+            found.update(value if isinstance(value, list | tuple) else [value])
     return found
 
 
@@ -79,6 +83,12 @@ def remap_special_ids(config: Any, kept_ids: Ids) -> None:
             setattr(config, name, [new_id[old] for old in value if old in new_id])
         else:
             setattr(config, name, new_id.get(value))
+
+
+def _parts(config: Any) -> list[Any]:
+    """A config, and the one of its text part where that stands apart."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return [config] if text is config else [config, text]
 
 
 def _special_fields(config: Any) -> dict[str, Any]:
@@ -93,7 +103,7 @@ def _is_id(value: object) -> bool:
 
 def _layer_stack(module: Any) -> str:
     """The name of the list of layers, as `model.layers`."""
-    count = module.config.num_hidden_layers
+    count = module.config.get_text_config().num_hidden_layers
     names: list[str] = [name for name, child in module.named_modules() if isinstance(child, nn.ModuleList) and len(child) == count]
     if not names:
         raise ModelError(f"{type(module).__name__} cannot be carved: it holds no list of {count} layers; name a student in `student.model`")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +18,15 @@ from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.training.batches import LengthBatches
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
-from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, since_best
+from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
 from potstill.training.objectives.base import Objective
 from potstill.training.rows import EncodedRows, Positions, encode_rows
 from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
-from potstill.training.student import count_parameters
+from potstill.training.student import count_parameters, save_weights
 from potstill.training.validation import Validation
 
 if TYPE_CHECKING:
+    import torch
     from transformers import TrainingArguments
 
     from potstill.training.trainer import Judge
@@ -87,17 +90,19 @@ class _Plan:
 def fine_tune(job: FineTuning) -> TrainingSummary:
     """Train a student, or go on where a killed training stood; `best/` holds the best weights by the validation metric.
 
-    A resumed training ends with the very weights of an uninterrupted one. Raises TrainingError where there is nothing to
-    train on or the loss is not finite, StoreError where weights cannot be written.
+    They are kept in the number format in which the student was loaded. A resumed training ends with the very weights of an
+    uninterrupted one. Raises TrainingError where there is nothing to train on, the loss is not finite or memory runs out,
+    StoreError where weights cannot be written.
     """
     weights = load_weights(job.student)
-    limit = min(job.training.max_length, getattr(weights.module.config, "max_position_embeddings", None) or job.training.max_length)
+    context = getattr(weights.module.config.get_text_config(), "max_position_embeddings", None)
+    limit = min(job.training.max_length, context or job.training.max_length)
     encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions)
     _tell_left_out(job, encoded, limit)
-    # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
-    weights.module.float()
     plan = _plan(job, encoded, count_parameters(weights.module))
-    return _summary(job, encoded, plan, _train(job, weights, encoded, plan))
+    with _memory_advice(plan):
+        log = _train(job, weights, encoded, plan)
+    return _summary(job, encoded, plan, log)
 
 
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
@@ -117,29 +122,53 @@ def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
         job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
 
 
+def _tell_idle_patience(job: FineTuning) -> None:
+    patience, evaluations = job.training.patience, job.training.evaluations
+    if "patience" in job.training.model_fields_set and patience >= evaluations - 1:
+        job.events.warn(
+            f"`training.patience` of {patience} never ends a training of {evaluations} evaluations early; "
+            f"set `training.evaluations` to {patience + 2} or more, or a lower patience"
+        )
+
+
 def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
-    recover_folder(job.folder / "best")
-    newest = Checkpoints(job.folder / "checkpoints").newest()
-    step, log = checkpoint_log(newest) if newest else (0, [])
+    newest, step, log = _standing(job, plan)
     if _is_over(job, plan, step, log):
         return log
+    _tell_idle_patience(job)
     from potstill.training.reporter import Reporter, Schedule
     from potstill.training.trainer import DistillationTrainer, Lesson
 
+    # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
+    stored = {name: tensor.dtype for name, tensor in weights.module.state_dict().items()}
+    weights.module.float()
     schedule = Schedule(plan.steps, evaluation_steps(plan.steps, job.training.evaluations), job.training.save_minutes)
     metrics = MetricsFile(job.folder / "metrics.jsonl", job.validation.metric.name if job.validation else "")
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
         lesson = Lesson(encoded.rows, plan.batches, job.objective)
-        trainer = DistillationTrainer(weights.module, lesson, _judge(job, weights), _arguments(job, plan, weights.module))
+        trainer = DistillationTrainer(weights.module, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return list(trainer.state.log_history)
 
 
+def _standing(job: FineTuning, plan: _Plan) -> tuple[Path | None, int, Log]:
+    """The checkpoint to go on from, its step and its log; none where the best weights that it speaks of are gone."""
+    best_folder, checkpoints = job.folder / "best", Checkpoints(job.folder / "checkpoints")
+    recover_folder(best_folder)
+    newest = checkpoints.newest()
+    step, log = checkpoint_log(newest) if newest else (0, [])
+    if (scored(log) or step >= plan.steps) and not best_folder.is_dir():
+        job.events.warn(f"{best_folder}: the best weights so far are gone: training begins anew")
+        checkpoints.discard()
+        return None, 0, []
+    return newest, step, log
+
+
 def _is_over(job: FineTuning, plan: _Plan, step: int, log: Log) -> bool:
     evaluations = scored(log)
-    impatient = bool(evaluations) and since_best(evaluations, higher_is_better=_higher_is_better(job)) >= job.training.patience
+    impatient = bool(evaluations) and without_progress(evaluations, higher_is_better=_higher_is_better(job)) >= job.training.patience
     return step >= plan.steps or impatient
 
 
@@ -147,7 +176,23 @@ def _higher_is_better(job: FineTuning) -> bool:
     return job.validation is None or job.validation.metric.higher_is_better
 
 
-def _judge(job: FineTuning, weights: Weights) -> Judge:
+@contextlib.contextmanager
+def _memory_advice(plan: _Plan) -> Iterator[None]:
+    """Out of memory is a thing that the user can do something about; torch says it in an error of its own, or in a plain one's words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search("out of memory|allocate memory", str(error)):
+            raise
+        rows = plan.batches.micro_batch_size
+        fewer = "set `training.micro_batch_size` lower (fewer rows at once, in as many steps), then " if rows > 1 else "lower "
+        raise TrainingError(
+            f"memory ran out while training {plan.parameters:,} weights, {rows} row{'' if rows == 1 else 's'} at a time "
+            f"({str(error).splitlines()[0]}); {fewer}`training.max_length`, or choose a smaller student"
+        ) from None
+
+
+def _judge(job: FineTuning, weights: Weights, stored: dict[str, torch.dtype]) -> Judge:
     from potstill.models.transformers_local import TransformersModel
     from potstill.training.trainer import Judge
 
@@ -156,7 +201,7 @@ def _judge(job: FineTuning, weights: Weights) -> Judge:
 
     def keep() -> None:
         with replace_folder(job.folder / "best") as part:
-            weights.module.save_pretrained(part)
+            save_weights(weights.module, stored, part)
             _copy_tokenizer(weights, part)
 
     return Judge(None if validation is None else lambda: validation.measure(model), keep, _higher_is_better(job), job.training.patience)
@@ -195,7 +240,7 @@ def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
         save_strategy="no",
         eval_strategy="no",
         logging_nan_inf_filter=False,
-        use_cache=bool(module.config.use_cache),
+        use_cache=bool(module.config.get_text_config().use_cache),
         dataloader_pin_memory=False,
         disable_tqdm=True,
         log_level="error",

@@ -59,6 +59,10 @@ class Checkpoints:
         standing = self._standing()
         return standing[-1] if standing else None
 
+    def discard(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     @contextlib.contextmanager
     def saving(self, step: int) -> Iterator[Path]:
         """A folder in which `checkpoint-<step>` is to be written; it is moved to its place when the block ends well."""

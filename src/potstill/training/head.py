@@ -47,7 +47,7 @@ def head_of(module: Any) -> Head:
     Known are plain linear heads, capped ones (Gemma), and scaled ones (Cohere, Granite). Raises CapabilityError for
     others, ModelError where logits are not finite.
     """
-    config, linear = module.config, module.get_output_embeddings()
+    config, linear = module.config.get_text_config(), module.get_output_embeddings()
     if not isinstance(linear, nn.Linear):
         raise CapabilityError(f"{type(module).__name__} has no linear output head that training could use; choose another student")
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)

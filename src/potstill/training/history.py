@@ -1,4 +1,4 @@
-"""What training's log says: figures by step, the best evaluation, and how long ago it was.
+"""What training's log says: figures by step, the best evaluation, and for how long there was no better one.
 
 The log is part of every checkpoint, so all that is decided from it is decided alike after a kill.
 """
@@ -6,6 +6,7 @@ The log is part of every checkpoint, so all that is decided from it is decided a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +31,26 @@ def scored(log: Log) -> list[Scored]:
 
 
 def best(evaluations: Sequence[Scored], *, higher_is_better: bool) -> Scored:
-    """The best evaluation; of equal ones the first, which was trained least."""
-    choose = max if higher_is_better else min
-    return choose(evaluations, key=lambda evaluation: evaluation.value)
+    """The best evaluation; of equal ones the last, which was trained most: validation rows are few, and cannot tell them apart."""
+    return max(evaluations, key=lambda evaluation: (_worth(evaluation, higher_is_better), evaluation.step))
 
 
-def since_best(evaluations: Sequence[Scored], *, higher_is_better: bool) -> int:
-    """How many evaluations came after the best one: 0 where the last is the best."""
-    return len(evaluations) - 1 - list(evaluations).index(best(evaluations, higher_is_better=higher_is_better))
+def without_progress(evaluations: Sequence[Scored], *, higher_is_better: bool) -> int:
+    """How many evaluations have passed since the metric became as good as it ever was.
+
+    0 while no evaluation has scored above zero where more is better: a student that cannot do anything yet has not ceased to learn.
+    """
+    worths = [_worth(evaluation, higher_is_better) for evaluation in evaluations]
+    if higher_is_better and max(worths) <= 0:
+        return 0
+    return len(worths) - 1 - worths.index(max(worths))
+
+
+def _worth(evaluation: Scored, higher_is_better: bool) -> float:
+    """Larger is better; what is no number is worth least."""
+    if math.isnan(evaluation.value):
+        return -math.inf
+    return evaluation.value if higher_is_better else -evaluation.value
 
 
 def checkpoint_log(checkpoint: Path) -> tuple[int, list[dict[str, Any]]]:

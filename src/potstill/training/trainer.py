@@ -16,13 +16,13 @@ from potstill.training.batches import Batch, LengthBatches, TokenRows, collate
 from potstill.training.chunks import chunked_loss
 from potstill.training.folders import Checkpoints
 from potstill.training.head import head_of, trained_hidden
-from potstill.training.history import scored, since_best
+from potstill.training.history import best, scored, without_progress
 from potstill.training.objectives.base import Objective
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Measures the student on validation questions (`measure`), and keeps its weights (`keep`) where it is better than ever.
+    """Measures the student on validation questions (`measure`), and keeps its weights (`keep`) where it was never better.
 
     `patience` is how many evaluations may pass without a better one. Without questions (None) the last weights are kept.
     """
@@ -58,7 +58,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, in the order of seed and epoch."""
-        pad_id = int(self.model.config.pad_token_id or 0)
+        pad_id = int(self.model.config.get_text_config().pad_token_id or 0)
         loader: DataLoader[Any] = DataLoader(
             self.train_dataset, batch_sampler=self._lesson.batches, collate_fn=lambda rows: collate(rows, pad_id)
         )
@@ -88,16 +88,18 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return result
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Ask the judge; keep the weights where they are the best so far; stop where that was too long ago."""
-        behind = 0
+        """Ask the judge; keep the weights where none before were better; stop where they have not become better for too long."""
+        higher, is_best, waited = self._judge.higher_is_better, True, 0
         if self._judge.measure is not None:
             self.model.eval()
             self.log({"validation": self._judge.measure()})
-            behind = since_best(scored(self.state.log_history), higher_is_better=self._judge.higher_is_better)
-        if behind == 0:
+            evaluations = scored(self.state.log_history)
+            is_best = best(evaluations, higher_is_better=higher) is evaluations[-1]
+            waited = without_progress(evaluations, higher_is_better=higher)
+        if is_best:
             self._judge.keep()
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, {})
-        self.control.should_training_stop |= behind >= self._judge.patience
+        self.control.should_training_stop |= waited >= self._judge.patience
         return {}
 
     def floating_point_ops(self, _inputs: Batch) -> int:

@@ -14,7 +14,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from potstill.cli.main import app
-from potstill.errors import SpecError
 from potstill.models.testing import OpenAIStub, answered, refused
 from tiny import edit_json, tiny_gguf, tiny_llama, tiny_tokenizer, without
 
@@ -83,7 +82,9 @@ def test_a_spec_without_a_mistake_is_summed_up(tmp_path: Path, spec: dict[str, A
     lines = {line.split()[0]: line for line in result.output.splitlines() if line}
     assert "12 rows, 12 with a reference" in lines["train"]
     assert 'the rarest, "' in lines["labels"]
-    assert "about 16 to the teacher" in lines["calls"]
+    # 12 rows of train, 4 of test, and these again with one before the clock runs.
+    assert "about 21 to the teacher" in lines["calls"]
+    assert "evaluating" in lines["time"]
     assert "fetched when it is first used" in lines["student"]
 
 
@@ -99,14 +100,24 @@ def test_all_problems_are_listed_not_only_the_first(tmp_path: Path, spec: dict[s
 
 def test_a_spec_that_cannot_be_read_is_refused_with_all_its_problems(tmp_path: Path, spec: dict[str, Any]) -> None:
     result = check(tmp_path, spec | {"name": "a b", "colour": 1})
-    assert isinstance(result.exception, SpecError)
-    assert len(str(result.exception).splitlines()) == 2
+    assert result.exit_code == 1
+    assert [word in problem for word, problem in zip(("`name`", "`colour`"), problems(result), strict=True)] == [True, True]
+
+
+def test_faults_of_the_spec_hide_none_of_the_data(tmp_path: Path, spec: dict[str, Any]) -> None:
+    write(tmp_path / "train.jsonl", [row("amber", 0), {"messages": "x"}, row("bronze", 1)])
+    result = check(tmp_path, spec | {"training": {"epochs": -1}})
+    assert [word in problem for word, problem in zip(("epochs", "train.jsonl:2"), problems(result), strict=True)] == [True, True]
+    [problem] = problems(check(tmp_path, spec | {"task": {"type": "chat"}}))
+    assert "`task.type`" in problem
 
 
 def test_overrides_reach_the_check(tmp_path: Path, spec: dict[str, Any]) -> None:
-    result = check(tmp_path, spec, "--set", "evaluation.metrics=[accuracy, nonsense]")
-    [problem] = problems(result)
-    assert problem.startswith('there is no metric "nonsense"; there are accuracy, bleu')
+    result = check(tmp_path, spec, "--set", "evaluation.metrics=[accuracy, nonsense, rouge_9]")
+    first, second = problems(result)
+    assert first.startswith('there is no metric "nonsense"; there are accuracy, bleu')
+    assert second.startswith('there is no metric "rouge_9"; did you mean')
+    assert "\ntime " in result.output
 
 
 def test_rows_that_stand_in_train_and_test_are_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
@@ -186,6 +197,39 @@ def test_some_rows_that_are_too_long_are_noted_and_counted(tmp_path: Path, spec:
     assert "note        train: 1 of 12 rows looked at are longer than `training.max_length` (1,024 tokens, four characters" in result.output
 
 
+def test_answers_that_nobody_knows_the_length_of_are_no_mistake(tmp_path: Path, spec: dict[str, Any]) -> None:
+    for split in ("train", "validation", "test"):
+        rows = [json.loads(line) for line in (tmp_path / f"{split}.jsonl").read_text().splitlines()]
+        write(tmp_path / f"{split}.jsonl", [{"messages": each["messages"]} for each in rows])
+    result = check(tmp_path, spec | {"task": {"type": "summarization", "max_new_tokens": 1024}})
+    assert problems(result) == []
+    assert "12 of 12 rows looked at grow longer than `training.max_length` (1,024 tokens, four characters counted as one)" in result.output
+
+
+def test_a_student_that_reads_less_than_rows_may_have_is_noted(tmp_path: Path, spec: dict[str, Any], tiny_teacher: Path) -> None:
+    result = check(tmp_path, spec | {"student": {"model": str(tiny_teacher)}})
+    assert result.exit_code == 0, result.output
+    assert "`training.max_length` is 1,024, but" in result.output
+
+
+def test_a_hub_model_that_is_not_here_is_noted_not_blamed(tmp_path: Path, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    result = check(tmp_path, spec | {"student": {"model": "org/name"}})
+    assert result.exit_code == 0, result.output
+    assert "note        org/name is not on this machine: layers, tokenizer and chat template are not known" in result.output
+
+
+def test_without_torch_a_spec_with_local_models_can_be_checked(tmp_path: Path, spec: dict[str, Any], tiny_teacher: Path) -> None:
+    (tmp_path / "potstill.yaml").write_text(yaml.safe_dump(spec | {"student": {"model": str(tiny_teacher)}}))
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'transformers', 'tokenizers', 'huggingface_hub'))\n"
+        f"from potstill.cli.main import main; main(['check', {str(tmp_path / 'potstill.yaml')!r}])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "note        local models need torch and transformers" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -211,6 +255,17 @@ def test_models_that_do_not_fit_together_are_a_problem(tmp_path: Path, spec: dic
 def test_what_an_endpoint_cannot_give_is_a_problem(tmp_path: Path, spec: dict[str, Any], changes: dict[str, Any], words: str) -> None:
     result = check(tmp_path, spec | {"teacher": {"model": "gpt-4o"}} | changes, "--offline")
     assert words in "\n".join(problems(result))
+
+
+def test_calls_for_the_clock_are_on_the_bill_where_the_teacher_is_evaluated(tmp_path: Path, spec: dict[str, Any]) -> None:
+    with OpenAIStub() as stub:
+        spec |= {"teacher": endpoint(stub, price={"input_per_million": 0, "output_per_million": 1e6})}
+        dearer, cheaper = (check(tmp_path, spec, "--set", f"evaluation={{latency_rows: {rows}}}").output for rows in (3, 2))
+        without = check(tmp_path, spec, "--set", "evaluation.systems=[student]").output
+    assert ["about 20 to" in dearer, "about 19 to" in cheaper, "about 12 to" in without] == [True] * 3
+    # One more answer of a word in a message: six tokens.
+    prices = [float(text.partition("price       about $")[2].split()[0]) for text in (dearer, cheaper)]
+    assert prices[0] - prices[1] == 6
 
 
 def test_a_model_folder_without_a_tokenizer_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
@@ -247,7 +302,7 @@ def test_a_gguf_file_is_measured_and_a_cut_one_is_a_problem(tmp_path: Path, spec
 
 def test_a_hub_model_that_cannot_be_fetched_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
     result = check(tmp_path, spec | {"student": {"model": "phi-4-mini"}})
-    assert "not on this machine, and HF_HUB_OFFLINE forbids to fetch it" in problems(result)[0]
+    assert "not on this machine, or not all of it, and HF_HUB_OFFLINE forbids to fetch it" in problems(result)[0]
 
 
 def test_the_sample_of_init_passes(tmp_path: Path) -> None:
@@ -257,13 +312,14 @@ def test_the_sample_of_init_passes(tmp_path: Path) -> None:
     assert "36 rows, 36 with a reference" in result.output
 
 
-def test_checking_a_run_with_a_local_student_imports_no_torch(tmp_path: Path, spec: dict[str, Any]) -> None:
+def test_checking_a_run_with_a_local_student_imports_nothing_heavy(tmp_path: Path, spec: dict[str, Any]) -> None:
     tiny_llama(tmp_path / "model")
     (tmp_path / "potstill.yaml").write_text(yaml.safe_dump(spec | {"teacher": {"model": "./model"}, "student": {"carve": {"layers": 2}}}))
     code = (
         "import sys; from potstill.cli.main import app\n"
         f"app(['check', {str(tmp_path / 'potstill.yaml')!r}], standalone_mode=False)\n"
-        "sys.exit(str({'torch', 'transformers'} & set(sys.modules) or '') or 0)"
+        "heavy = {'torch', 'transformers', 'huggingface_hub', 'aiohttp', 'asyncio', 'rich'}\n"
+        "sys.exit(str(heavy & set(sys.modules) or '') or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

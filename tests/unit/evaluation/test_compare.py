@@ -61,10 +61,17 @@ def test_retention_of_a_teacher_that_scores_nothing_is_not_available():
     assert retention.interval is None
 
 
-def test_retention_has_no_interval_where_the_teacher_scores_nothing_in_a_resample():
+def test_retention_has_no_interval_where_the_teacher_scores_nothing_in_many_resamples_and_says_in_how_many():
     retention = compare(teacher=1, student=5).estimates["exact"]["student"]["retention"]
     assert retention.value == 5.0
     assert retention.interval is None
+    assert retention.undefined == pytest.approx((19 / 20) ** 20, abs=0.08)
+
+
+def test_a_few_resamples_without_a_ratio_widen_the_interval_and_do_not_cost_it():
+    retention = compare(teacher=4, student=3).estimates["exact"]["student"]["retention"]
+    assert 0 < retention.undefined < 0.02
+    assert retention.interval.low < 0.75 < retention.interval.high
 
 
 def test_gap_is_not_recovered_where_the_baseline_beats_the_teacher():
@@ -98,5 +105,5 @@ def test_json_holds_null_where_a_figure_is_undefined():
     retention = estimate_to_json(found.estimates["exact"]["student"]["retention"])
     assert json.loads(json.dumps([score, retention], allow_nan=False)) == [
         {"value": None, "n": 3, "interval": None},
-        {"value": None, "interval": None},
+        {"value": None, "interval": None, "undefined": 1.0},
     ]

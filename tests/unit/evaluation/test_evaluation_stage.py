@@ -21,9 +21,20 @@ from potstill.store.ledger import Ledger
 from potstill.store.run import open_run
 from potstill.tasks import build_task
 from potstill.tasks.metrics import build_metric
-from tiny import tiny_llama
+from tiny import edit_json, tiny_llama
 
-QUESTIONS = ["What is the capital of France?", "Summarise the text below", "0 1 2 3", "the dog does not mind", "sorted list of names"]
+QUESTIONS = [
+    "What is the capital of France?",
+    "Summarise the text below",
+    "0 1 2 3",
+    "the dog does not mind",
+    "sorted list of names",
+    "newest first",
+    "def add(a, b)",
+    "positive or negative",
+    "card lost",
+    "exchange rate",
+]
 
 ECHO = {"model": "echo"}
 
@@ -85,11 +96,11 @@ def test_every_system_is_scored_on_every_question_with_interval(evaluated):
     run, _, _ = evaluated
     scores = scores_of(run)
     assert list(scores["systems"]) == ["teacher", "baseline", "student"]
-    assert (scores["rows"], scores["questions"], scores["groups"], scores["settings"]["unit"]) == (5, 5, 5, "row")
+    assert (scores["rows"], scores["scored"], scores["groups"], scores["settings"]["unit"]) == (10, 10, 10, "row")
     for system in scores["systems"].values():
         assert set(system["scores"]) == set(build_task(TaskSpec(type="summarization")).metrics)
         for score in system["scores"].values():
-            assert score["n"] == 5
+            assert score["n"] == 10
             assert score["interval"]["low"] <= score["value"] <= score["interval"]["high"]
 
 
@@ -124,9 +135,11 @@ def test_local_systems_are_measured_in_processes_of_their_own(evaluated):
     scores = scores_of(run)
     assert scores["timings"]["teacher"]["where"] == "in this process"
     assert scores["timings"]["student"]["where"] == "in a process of its own"
-    assert scores["timings"]["student"]["n"] == 2
+    assert {timing["n"] for timing in scores["timings"].values()} == {2}
+    assert scores["timings"]["student"]["first_token_s"] > 0
+    assert scores["sizes"]["student"]["storage"] == "float32"
     assert scores["sizes"]["student"]["parameters"] > 0
-    assert scores["sizes"]["teacher"] == {"parameters": None, "weights_bytes": None, "disk_bytes": None}
+    assert scores["sizes"]["teacher"] == dict.fromkeys(("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes"))
 
 
 def test_all_outputs_are_there_and_progress_was_shown(evaluated):
@@ -141,7 +154,7 @@ def test_a_second_evaluation_asks_nothing_again_and_gives_the_same_figures(evalu
     before = without_timings(scores_of(run))
     stage.work(run, resumed=True)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
-        assert ledger.usage().calls == 15
+        assert ledger.usage().calls == 30
     assert without_timings(scores_of(run)) == before
 
 
@@ -180,8 +193,38 @@ def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_ask
     assert scores["timings"]["teacher"]["where"] == "over the wire"
     assert set(scores["sizes"]["teacher"].values()) == {None}
     assert scores["systems"]["teacher"]["failed"] == 1
-    assert scores["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 4
+    assert "first_token_s" not in scores["timings"]["teacher"]
+    assert scores["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 9
     assert {(call["temperature"], call["max_tokens"]) for call in stub.calls} == {(0.0, 6)}
+
+
+def narrow(models, folder):
+    """The models with room for 60 tokens only."""
+    for name, source in models.items():
+        shutil.copytree(source, folder / name)
+        edit_json(folder / name / "config.json", max_position_embeddings=60)
+    return {name: folder / name for name in models}
+
+
+def test_a_question_that_the_student_has_no_room_for_is_wrong_and_not_left_out(tmp_path, models):
+    long = [Example(name, (Message("user", f"{name} text " * 60),), reference=(f"{name} text " * 60,)) for name in ("long", "longer")]
+    run = make_run(tmp_path / "run", narrow(models, tmp_path / "narrow"), test=[*long, *rows()], latency_rows=4)
+    stage.work(run, resumed=False)
+    scores = scores_of(run)
+    student, teacher = scores["systems"]["student"], scores["systems"]["teacher"]
+    assert (student["unparsable"], student["no_room"], student["failed"]) == (2, 2, 0)
+    assert {system["scores"]["rouge_l"]["n"] for system in scores["systems"].values()} == {scores["scored"]} == {12}
+    assert teacher["scores"]["rouge_l"]["value"] < 1, "the echo is cut at the limit there"
+    assert {timing["n"] for timing in scores["timings"].values()} == {4}, "timed are questions that all have answered"
+    predictions = list(read_jsonl(run.path("evaluation", "predictions", "student.jsonl")))
+    assert [prediction["finish_reason"] == "no_room" for prediction in predictions] == [True] * 2 + [False] * 10
+
+
+def test_a_model_that_has_no_room_for_any_question_is_an_error(tmp_path, models):
+    long = [Example("long", (Message("user", "long text " * 60),), reference=("x",))]
+    run = make_run(tmp_path / "run", narrow(models, tmp_path / "narrow"), test=long, systems=["student"])
+    with pytest.raises(ModelError, match="all 1 calls failed; the first: the prompt has"):
+        stage.work(run, resumed=False)
 
 
 def test_without_references_only_agreement_is_scored_and_said(tmp_path, models):
@@ -191,15 +234,15 @@ def test_without_references_only_agreement_is_scored_and_said(tmp_path, models):
     scores = scores_of(run)
     assert scores["primary"] is None
     assert scores["systems"]["student"]["scores"] == {}
-    assert scores["agreement"]["scores"]["student"]["n"] == 5
+    assert scores["agreement"]["scores"]["student"]["n"] == 10
     assert any("only agreement with the teacher" in event.text for event in events if isinstance(event, Noticed))
-    assert summary.startswith("5 questions: agreement with the teacher")
+    assert summary.startswith("10 questions: agreement with the teacher")
     assert "agreement with its teacher" in headline(gather_report(run))
 
 
 def test_a_metric_that_is_asked_for_needs_references(tmp_path, models):
     run = make_run(tmp_path, models, test=rows(references=False), metrics=["rouge_1"])
-    with pytest.raises(DataError, match=r"rouge_1.*none of the 5 test questions has one; add references"):
+    with pytest.raises(DataError, match=r"rouge_1.*none of the 10 test questions has one; add references"):
         stage.work(run, resumed=False)
 
 
@@ -215,7 +258,7 @@ def test_rows_with_a_reference_are_scored_and_the_others_are_told(tmp_path, mode
     run = make_run(tmp_path, models, test=test, listeners=[events.append], systems=["teacher"])
     stage.work(run, resumed=False)
     assert scores_of(run)["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 3
-    assert any("2 of 5 test questions carry no `reference`" in event.text for event in events if isinstance(event, Noticed))
+    assert any("7 of 10 test questions carry no `reference`" in event.text for event in events if isinstance(event, Noticed))
 
 
 def test_no_rows_are_an_error(tmp_path, models):
@@ -241,6 +284,15 @@ def test_inputs_change_with_weights_rows_and_settings_but_not_with_keys(tmp_path
     assert stage.inputs(run) != before
 
 
+def test_inputs_change_with_what_the_teachers_chat_template_says(tmp_path, models):
+    template = tmp_path / "chat.jinja"
+    template.write_text("{{ messages }}")
+    run = make_run(tmp_path / "run", models, teacher=ECHO | {"chat_template": str(template)})
+    before = stage.inputs(run)
+    template.write_text("{{ messages[0] }}")
+    assert stage.inputs(run) != before
+
+
 SPEC = TaskSpec(type="summarization", max_new_tokens=20)
 
 
@@ -249,7 +301,7 @@ def test_a_model_is_evaluated_without_a_run(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         found = evaluate_model(EchoModel(), task, rows(), [build_metric("rouge_l")], ledger=ledger, settings=Bootstrap(resamples=100))
     assert found.scores["rouge_l"].value == 1.0
-    assert (found.questions, found.unparsable, found.failed, found.truncated) == (5, 0, 0, 0)
+    assert (found.questions, found.unparsable, found.no_room, found.failed, found.truncated) == (10, 0, 0, 0, 0)
 
 
 class Flaky(EchoModel):
@@ -272,12 +324,12 @@ def evaluate_flaky(tmp_path, **kinds):
 
 def test_unparsable_answers_are_wrong_and_failed_calls_are_not_scored(tmp_path):
     found = evaluate_flaky(tmp_path, failing=QUESTIONS[:1], silent=QUESTIONS[1:2])
-    assert (found.scores["rouge_l"].n, found.scores["rouge_l"].value) == (4, 3 / 4)
+    assert (found.scores["rouge_l"].n, found.scores["rouge_l"].value) == (9, 8 / 9)
     assert (found.unparsable, found.failed) == (1, 1)
 
 
 def test_a_model_whose_every_call_fails_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match="all 5 calls failed; the first: busy"):
+    with pytest.raises(ModelError, match="all 10 calls failed; the first: busy"):
         evaluate_flaky(tmp_path, failing=QUESTIONS)
 
 
@@ -292,6 +344,6 @@ def test_turns_of_a_conversation_are_questions_of_one_group():
 
 def test_the_evaluation_opens_the_seal_and_nobody_else(tmp_path, models):
     run = make_run(tmp_path, models)
-    assert len(open_split(run, "test", "evaluation")) == 5
+    assert len(open_split(run, "test", "evaluation")) == 10
     with pytest.raises(DataError, match="sealed"):
         open_split(run, "test", "report")

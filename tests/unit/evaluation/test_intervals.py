@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from potstill.evaluation.intervals import Bootstrap, Column, cluster_rows, percentile_interval, ratio, resample_figures
+from potstill.evaluation.intervals import (
+    Bootstrap,
+    Column,
+    cluster_rows,
+    percentile_interval,
+    ratio,
+    resample_figures,
+    student_quantile,
+    tail,
+)
 
 BOOTSTRAP = Bootstrap(resamples=4000, confidence=0.95, seed=0)
 
@@ -23,13 +32,20 @@ def alone(n):
 
 def mean_interval(values, clusters=None, bootstrap=BOOTSTRAP):
     clusters = alone(len(values)) if clusters is None else clusters
-    return percentile_interval(resample_figures([mean_of(values)], clusters, bootstrap)[:, 0], bootstrap)
+    return percentile_interval(resample_figures([mean_of(values)], clusters, bootstrap)[:, 0], clusters.max() + 1, bootstrap)
+
+
+def scipys_level(units, confidence=0.95):
+    """What scipy must be asked for so that its plain percentiles are our expanded ones."""
+    t = stats.t.ppf((1 + confidence) / 2, units - 1)
+    return 1 - 2 * stats.norm.cdf(-np.sqrt(units / (units - 1)) * t)
 
 
 def test_interval_of_a_mean_is_scipys_within_monte_carlo_error():
     values = np.random.default_rng(1).exponential(size=80)
     ours = mean_interval(values)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=2).confidence_interval
+    level = scipys_level(80)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", confidence_level=level, rng=2).confidence_interval
     tolerance = 0.1 * values.std() / np.sqrt(len(values))
     assert ours.low == pytest.approx(theirs.low, abs=tolerance)
     assert ours.high == pytest.approx(theirs.high, abs=tolerance)
@@ -40,12 +56,13 @@ def test_interval_of_a_paired_ratio_is_scipys_within_monte_carlo_error():
     teacher = generator.uniform(0.2, 1.0, size=100)
     student = teacher * 0.8 + generator.normal(0, 0.1, size=100)
     draws = resample_figures([mean_of(student), mean_of(teacher)], alone(100), BOOTSTRAP)
-    ours = percentile_interval(ratio(draws[:, 0], draws[:, 1]), BOOTSTRAP)
+    ours = percentile_interval(ratio(draws[:, 0], draws[:, 1]), 100, BOOTSTRAP)
 
     def kept(a, b, axis=-1):
         return a.mean(axis=axis) / b.mean(axis=axis)
 
-    theirs = stats.bootstrap((student, teacher), kept, paired=True, n_resamples=20_000, method="percentile", rng=4).confidence_interval
+    settings = {"paired": True, "n_resamples": 20_000, "method": "percentile", "confidence_level": scipys_level(100), "rng": 4}
+    theirs = stats.bootstrap((student, teacher), kept, **settings).confidence_interval
     assert ours.low == pytest.approx(theirs.low, abs=0.003)
     assert ours.high == pytest.approx(theirs.high, abs=0.003)
 
@@ -70,6 +87,32 @@ def test_95_percent_intervals_of_clustered_rows_cover_the_truth_too():
         ignoring += by_row.low <= 1.0 <= by_row.high
     assert 0.88 <= covered / 300 <= 0.98
     assert ignoring / 300 < 0.75
+
+
+@pytest.mark.parametrize("units", [10, 12, 20, 40])
+@pytest.mark.parametrize("draw", [lambda g, n: g.normal(1.0, 1.0, n), lambda g, n: g.exponential(1.0, n)], ids=["normal", "skewed"])
+def test_intervals_of_few_groups_cover_the_truth_as_often_as_the_t_interval_does(units, draw):
+    generator, ours, oracle = np.random.default_rng(units), 0, 0
+    groups = cluster_rows([str(index // 4) for index in range(4 * units)])
+    for experiment in range(400):
+        values = draw(generator, units)
+        interval = mean_interval(np.repeat(values, 4), groups, Bootstrap(resamples=600, seed=experiment))
+        ours += interval.low <= 1.0 <= interval.high
+        oracle += abs(stats.ttest_1samp(values, 1.0).statistic) <= stats.t.ppf(0.975, units - 1)
+    assert ours / 400 == pytest.approx(oracle / 400, abs=0.02)
+
+
+def test_fewer_than_ten_groups_have_no_interval():
+    values = np.random.default_rng(12).normal(size=40)
+    assert mean_interval(values, cluster_rows([str(index % 9) for index in range(40)])) is None
+    assert mean_interval(values, cluster_rows([str(index % 10) for index in range(40)])) is not None
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("units", [10, 17, 50, 5000])
+def test_tails_are_those_of_their_formula(units, confidence):
+    assert student_quantile((1 + confidence) / 2, units - 1) == pytest.approx(stats.t.ppf((1 + confidence) / 2, units - 1), rel=1e-3)
+    assert 2 * tail(units, confidence) == pytest.approx(1 - scipys_level(units, confidence), rel=1e-2)
 
 
 def test_pairing_narrows_the_interval_of_a_difference():
@@ -128,7 +171,7 @@ def test_rows_without_a_group_stand_alone():
     assert cluster_rows(["x", None, "x", None, "y"]).tolist() == [0, 1, 0, 2, 3]
 
 
-@given(value=st.floats(-100, 100), n=st.integers(2, 40), seed=st.integers(0, 1000))
+@given(value=st.floats(-100, 100), n=st.integers(10, 40), seed=st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_interval_of_constant_data_has_no_width(value, n, seed):
     interval = mean_interval([value] * n, bootstrap=Bootstrap(resamples=100, seed=seed))
@@ -145,17 +188,26 @@ def test_ratio_of_a_system_to_itself_is_exactly_one(values, seed):
     assert (ratio(draws[:, 0], draws[:, 2]) == 1.0).all()
 
 
-@given(values=st.lists(st.floats(-10, 10), min_size=2, max_size=40), seed=st.integers(0, 1000))
+@given(values=st.lists(st.floats(-10, 10), min_size=10, max_size=40), seed=st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_interval_lies_within_the_data(values, seed):
     interval = mean_interval(values, bootstrap=Bootstrap(100, 0.9, seed))
     assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
 
 
-def test_interval_is_not_available_where_a_resample_is_undefined():
+def test_interval_is_not_available_where_too_many_resamples_are_undefined():
     teacher = [1.0] + [0.0] * 9
     draws = resample_figures([mean_of([0.5] * 10), mean_of(teacher)], alone(10), BOOTSTRAP)
-    assert percentile_interval(ratio(draws[:, 0], draws[:, 1]), BOOTSTRAP) is None
+    assert percentile_interval(ratio(draws[:, 0], draws[:, 1]), 10, BOOTSTRAP) is None
+
+
+def test_undefined_resamples_count_as_lying_beyond_either_end():
+    figures = np.linspace(0.0, 1.0, 1001)
+    whole = percentile_interval(figures, 100, BOOTSTRAP)
+    figures[[300, 500, 700]] = np.nan
+    holed = percentile_interval(figures, 100, BOOTSTRAP)
+    assert holed.low == pytest.approx(whole.low - 0.003, abs=2e-4)
+    assert holed.high == pytest.approx(whole.high + 0.003, abs=2e-4)
 
 
 def test_undefined_figures_make_no_noise():

@@ -5,12 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from potstill.errors import DataError, ModelError, StoreError
-from potstill.evaluation.latency import measure_inference_time, summarise, time_answers
+from potstill.evaluation.latency import Timed, measure_inference_time, summarise, time_each
 from potstill.evaluation.measure import MeasureRequest, measure_alone
-from potstill.evaluation.memory import disk_bytes, process_memory, profile_memory, reset_peak
+from potstill.evaluation.memory import disk_bytes, process_memory, profile_memory, reset_peak, shipped_bytes, storage_format
 from potstill.models.echo import EchoModel
+from potstill.models.load import load_local
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.spec import WeightsSpec
 
@@ -51,12 +54,33 @@ class Failing(EchoModel):
 
 def test_percentiles_mean_and_rate_are_those_of_their_definitions():
     seconds = [0.4, 0.1, 0.2, 0.3]
-    timing = summarise(seconds, tokens=50)
+    timing = summarise([Timed(second, tokens) for second, tokens in zip(seconds, [10, 20, 5, 15], strict=True)])
     assert timing["p50_s"] == pytest.approx(np.median(seconds))
     assert timing["p95_s"] == pytest.approx(0.385)
     assert timing["mean_s"] == pytest.approx(0.25)
     assert timing["tokens_per_s"] == pytest.approx(50.0)
+    assert timing["tokens_per_answer"] == pytest.approx(12.5)
     assert timing["n"] == 4
+    assert "first_token_s" not in timing
+
+
+@pytest.mark.parametrize("tokens", [2, 5, 40])
+def test_the_rate_of_writing_does_not_depend_on_how_long_answers_are_or_prompts_take_to_read(tokens):
+    answers = [Timed(read + (tokens - 1) / 25.0, tokens, read) for read in (0.1, 0.2, 3.0)]
+    timing = summarise(answers)
+    assert timing["tokens_per_s"] == pytest.approx(25.0)
+    assert timing["first_token_s"] == pytest.approx(0.2)
+
+
+def test_answers_of_one_token_have_the_rate_of_whole_calls():
+    assert summarise([Timed(0.5, 1, 0.5), Timed(0.5, 1, 0.5)])["tokens_per_s"] == pytest.approx(2.0)
+
+
+def test_a_local_model_tells_when_its_first_token_came(tiny_teacher):
+    model = load_local(WeightsSpec(model=str(tiny_teacher), device="cpu"), batch_size=1)
+    [timed] = asyncio.run(time_each(model, [request(limit=6)], warm_up=1))
+    assert timed.tokens > 1
+    assert 0 < timed.first_s < timed.seconds
 
 
 def test_each_row_is_asked_alone_after_the_warm_up():
@@ -75,7 +99,7 @@ def test_without_a_task_turns_after_the_last_question_are_not_asked():
 
 def test_every_answer_is_told_so_that_progress_can_be_shown():
     told = []
-    asyncio.run(time_answers(EchoModel(), [request(), request()], warm_up=1, on_answer=lambda: told.append(1)))
+    asyncio.run(time_each(EchoModel(), [request(), request()], warm_up=1, on_answer=lambda: told.append(1)))
     assert len(told) == 3
 
 
@@ -107,10 +131,10 @@ def measured(tiny_teacher):
 
 def test_a_process_of_its_own_measures_every_question(measured):
     found, told = measured
-    assert found["n"] == 3
+    assert len(found["answers"]) == 3
     assert len(told) == 4
     assert found["threads"] == 1
-    assert 0 < found["p50_s"] <= found["p95_s"]
+    assert all(0 < timed.first_s <= timed.seconds and timed.tokens > 0 for timed in found["answers"])
     assert found["load_s"] > 0
 
 
@@ -122,6 +146,19 @@ def test_parameters_and_bytes_are_those_of_the_weights(measured, tiny_teacher):
     assert found["parameters"] == sum(p.numel() for p in module.parameters())
     assert found["weights_bytes"] == 4 * found["parameters"]
     assert found["disk_bytes"] == sum(path.stat().st_size for path in tiny_teacher.iterdir())
+    assert (found["storage"], found["shipped_bytes"]) == ("float32", None)
+
+
+def test_the_format_of_stored_numbers_is_that_of_most_of_them(tmp_path):
+    save_file({"a": torch.zeros(100, dtype=torch.bfloat16), "b": torch.zeros(10)}, tmp_path / "model.safetensors")
+    assert storage_format(tmp_path) == "bfloat16"
+    (tmp_path / "model.gguf").write_bytes(b"")
+    assert storage_format(tmp_path / "model.gguf") == "GGUF"
+
+
+def test_the_embedded_teacher_is_published_as_another_file_than_is_measured(tiny_teacher):
+    assert shipped_bytes(WeightsSpec(model="smollm2-135m-instruct")) == 98_362_432
+    assert shipped_bytes(WeightsSpec(model=str(tiny_teacher))) is None
 
 
 @linux

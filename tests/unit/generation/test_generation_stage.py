@@ -286,5 +286,14 @@ def test_inputs_change_with_the_teacher_s_files(tmp_path):
     assert stage.inputs(prepared(tmp_path / "run", **changes)) != before
 
 
+def test_inputs_change_with_what_the_chat_template_says(tmp_path):
+    template = tmp_path / "chat.jinja"
+    template.write_text("{{ messages }}")
+    changes = {"teacher": {"model": "echo", "chat_template": str(template)}}
+    before = stage.inputs(prepared(tmp_path / "run", **changes))
+    template.write_text("{{ messages[0] }}")
+    assert stage.inputs(prepared(tmp_path / "run", **changes)) != before
+
+
 def test_the_test_split_is_not_among_the_inputs(tmp_path):
     assert "data/test.jsonl" not in stage.inputs(prepared(tmp_path))["files"]

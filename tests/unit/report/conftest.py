@@ -11,16 +11,22 @@ def score(value, low, high):
     return {"value": value, "n": 60, "interval": interval(low, high)}
 
 
-def counts(unparsable=0, failed=0):
-    return {"unparsable": unparsable, "failed": failed, "truncated": 0}
+def estimate(value, bounds=None):
+    return {"value": value, "interval": bounds, "undefined": 0.0}
+
+
+def counts(unparsable=0):
+    return {"unparsable": unparsable, "no_room": 0, "failed": 0, "truncated": 0}
 
 
 def timing(p50, rate, **more):
-    return {"where": "in a process of its own", "p50_s": p50, "p95_s": 2 * p50, "tokens_per_s": rate, "n": 12, "threads": 2, **more}
+    times = {"p50_s": p50, "p95_s": 2 * p50, "first_token_s": p50 / 4, "tokens_per_answer": 20.0, "tokens_per_s": rate}
+    return {"where": "in a process of its own", **times, "n": 12, "threads": 2, **more}
 
 
 def size(parameters):
-    return {"parameters": parameters, "weights_bytes": 4 * parameters, "disk_bytes": 4 * parameters + 3_000_000}
+    sizes = {"parameters": parameters, "weights_bytes": 4 * parameters, "disk_bytes": 4 * parameters + 3_000_000}
+    return {**sizes, "storage": "float32", "shipped_bytes": None}
 
 
 @pytest.fixture
@@ -34,9 +40,10 @@ def content():
         "evaluation": {
             "rows": 60,
             "questions": 60,
+            "scored": 60,
             "groups": 60,
             "seed": 7,
-            "settings": {"unit": "row", "resamples": 10_000, "confidence": 0.95},
+            "settings": {"unit": "row", "fewest_units": 10, "few_units": 30, "resamples": 10_000, "confidence": 0.95},
             "primary": "rouge_l",
             "metrics": {"rouge_l": {"title": "ROUGE-L", "higher_is_better": True}},
             "systems": {
@@ -47,9 +54,9 @@ def content():
             "comparisons": {
                 "rouge_l": {
                     "student": {
-                        "retention": {"value": 0.84, "interval": interval(0.78, 0.91)},
-                        "gain": {"value": 0.167, "interval": interval(0.15, 0.18)},
-                        "gap_recovered": {"value": 0.839, "interval": None},
+                        "retention": estimate(0.84, interval(0.78, 0.91)),
+                        "gain": estimate(0.167, interval(0.15, 0.18)),
+                        "gap_recovered": estimate(0.839),
                     }
                 }
             },

@@ -91,6 +91,8 @@ def test_page_suits_dark_rooms_and_small_screens(content):
 def test_rows_show_prompt_reference_and_every_systems_reply(content):
     rows = [question("Why?", teacher=reply("T said"), baseline=reply("", None, "error"), student=reply("S said", None, "length"))]
     texts = Page(render_html(content, rows, NO_SERIES)).texts
+    rows = [question("Why?", student=reply("", None, "no_room"))]
+    assert "(no room for the prompt)" in Page(render_html(content, rows, NO_SERIES)).texts
     assert {"Why?", "Be brief.", "gold", "T said", "(the call failed)", "S said (cut at the token limit) (no answer in it)"} <= set(texts)
 
 

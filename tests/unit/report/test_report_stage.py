@@ -24,7 +24,7 @@ def run(tmp_path, content):
         "name": "docstrings",
         "task": {"type": "summarization"},
         "data": {"train": "secret-folder/train.jsonl"},
-        "teacher": {"model": "gpt-x", "base_url": "https://user:hunter2@api.example.org/v1?key=hunter2", "headers": {"X-Org": "hunter2"}},
+        "teacher": {"model": "gpt-x", "base_url": "https://api.example.org/v1", "headers": {"X-Org": "hunter2"}},
         "student": {"model": "./students/tiny"},
     }
     run = open_run(spec_from_dict(raw, tmp_path), tmp_path / "run")

@@ -34,10 +34,12 @@ def test_agreement_is_that_of_the_others_with_the_teacher(content):
     [
         ("latency p50", "1.00 s", "−60 %"),
         ("latency p95", "2.00 s", "−60 %"),
-        ("tokens/s", "26.6", "1.9× faster"),
+        ("time to first token", "250 ms", "−60 %"),
+        ("tokens per answer", "20.0", "no change"),
+        ("tokens/s after the first", "26.6", "1.90× faster"),
         ("parameters", "60.0 M", "−55 %"),
         ("weights in memory", "240 MB", "−55 %"),
-        ("disk", "243 MB", "−55 %"),
+        ("disk", "243 MB (float32)", "−55 %"),
     ],
 )
 def test_measures_say_what_was_saved(content, name, student, versus):
@@ -49,6 +51,32 @@ def test_unparsable_answers_have_a_row_where_there_are_some(content):
     assert row(content, "unparsable")["baseline"] == "3"
     content["evaluation"]["systems"]["baseline"]["unparsable"] = 0
     assert not any(cells[0].startswith(("unparsable", "failed")) for cells in comparison_table(content).rows)
+
+
+def test_answers_that_were_cut_and_prompts_without_room_have_a_row_where_there_are_some(content):
+    assert not any(cells[0].startswith(("answers cut", "of those")) for cells in comparison_table(content).rows)
+    content["evaluation"]["systems"]["student"] |= {"unparsable": 5, "no_room": 4, "truncated": 7}
+    assert row(content, "answers cut")["student"] == "7"
+    assert row(content, "unparsable")["student"] == "5"
+    assert row(content, "of those, no room")["student"] == "4"
+
+
+def test_disk_is_compared_between_files_of_one_format_alone(content):
+    sizes = content["evaluation"]["sizes"]
+    sizes["teacher"]["shipped_bytes"] = 98_362_432
+    assert row(content, "disk")["teacher"] == "541 MB (float32; 98.4 MB as published)"
+    assert row(content, "disk")["student vs teacher"] == "−55 %"
+    sizes["teacher"]["storage"] = "bfloat16"
+    assert row(content, "disk")["student vs teacher"] == "–"
+
+
+def test_a_rate_of_whole_calls_is_not_compared_with_one_of_writing_alone(content):
+    teacher = content["timings"]["systems"]["teacher"]
+    teacher["where"] = "over the wire"
+    del teacher["first_token_s"]
+    assert row(content, "tokens/s")["teacher"] == "14.0 (over the wire, whole calls)"
+    assert row(content, "tokens/s")["student vs teacher"] == "–"
+    assert row(content, "time to first token")["teacher"] == "not measured"
 
 
 def test_what_was_not_measured_is_not_a_zero(content):
@@ -70,11 +98,35 @@ def test_an_endpoints_latency_is_marked_as_measured_over_the_wire(content):
 
 def test_caption_says_how_it_was_measured(content):
     assert comparison_table(content).caption == (
-        "60 test rows, greedy answers; [ ] 95 % intervals: paired bootstrap of rows, 10,000 resamples, seed 7; latency at batch 1"
+        "60 test rows, greedy answers; [ ] 95 % intervals: paired bootstrap of rows, 10,000 resamples, seed 7; latency at batch 1, n = 12"
     )
     content["evaluation"] |= {"questions": 90, "groups": 45, "settings": content["evaluation"]["settings"] | {"unit": "group"}}
     assert "60 test rows (90 questions)" in comparison_table(content).caption
     assert "45 groups of rows" in comparison_table(content).caption
+    assert "rough" not in comparison_table(content).caption
+
+
+def test_caption_says_how_many_were_scored_where_not_all_were(content):
+    content["evaluation"]["scored"] = 55
+    assert "60 test rows, 55 of the 60 scored, greedy answers" in comparison_table(content).caption
+
+
+def test_caption_warns_of_intervals_from_few_groups_and_says_why_there_are_none(content):
+    content["evaluation"] |= {"groups": 19, "settings": content["evaluation"]["settings"] | {"unit": "group"}}
+    assert (
+        "paired bootstrap of 19 groups of rows, 10,000 resamples, seed 7; with fewer than 30 of them these are rough;"
+        in comparison_table(content).caption
+    )
+    content["evaluation"]["groups"] = 9
+    assert "; no intervals: 9 groups of rows are too few (10 at least); " in comparison_table(content).caption
+
+
+def test_caption_says_why_a_retention_has_no_interval(content):
+    retention = content["evaluation"]["comparisons"]["rouge_l"]["student"]["retention"]
+    retention |= {"interval": None, "undefined": 0.04}
+    assert "; no interval for what was kept of ROUGE-L: the teacher scores 0 in 4 % of resamples; " in comparison_table(content).caption
+    retention["value"] = None
+    assert "no interval for" not in comparison_table(content).caption
 
 
 def test_headline_is_computed_from_the_figures(content):

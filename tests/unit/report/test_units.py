@@ -62,7 +62,17 @@ def test_changes_carry_their_sign(new, old, text):
 
 @pytest.mark.parametrize(
     ("new", "old", "text"),
-    [(26.6, 14.0, "1.9× faster"), (10, 13, "1.3× slower"), (10, 10, "no change"), (0, 10, "–"), (200, 10, "20× faster")],
+    [
+        (26.6, 14.0, "1.90× faster"),
+        (14.9, 10, "1.49× faster"),
+        (10, 13, "1.30× slower"),
+        (19.96, 10, "2.0× faster"),
+        (24.9, 10, "2.5× faster"),
+        (10.04, 10, "no change"),
+        (10, 10, "no change"),
+        (0, 10, "–"),
+        (200, 10, "20× faster"),
+    ],
 )
 def test_rates_are_compared_by_factors(new, old, text):
     assert speed_text(new, old) == text

@@ -98,7 +98,7 @@ def test_a_batch_in_flight_is_neither_orphaned_nor_forgotten_and_one_that_never_
         assert ledger.spent() == Cost(2, 200, 20.0)
         ledger.note_batch("two", "lost")
         assert ledger.spent() == Cost(1, 100, 10.0)
-        assert ledger.waiting("one") == [("a", REQUEST)]
+        assert [(one.key, one.request) for one in ledger.waiting("one")] == [("a", REQUEST)]
 
 
 def test_runs_that_share_a_ledger_share_answers_and_count_their_own_calls(tmp_path):

@@ -87,7 +87,7 @@ def module(family: str, vocabulary: int = 512, seed: int = 0) -> Any:
 
     names = {
         "phi3": ("Phi3", {"sliding_window": 8, "pad_token_id": None}),
-        "phi4mini": ("Phi3", {"partial_rotary_factor": 0.5, "tie_word_embeddings": True}),
+        "phi4mini": ("Phi3", {"rope_parameters": _LONGROPE, "original_max_position_embeddings": 64, "tie_word_embeddings": True}),
         "llama31": ("Llama", {"rope_parameters": _LLAMA31, "tie_word_embeddings": False}),
         "smollm": ("Llama", {"tie_word_embeddings": True}),
         "smollm3": ("SmolLM3", {}),
@@ -121,6 +121,43 @@ def module(family: str, vocabulary: int = 512, seed: int = 0) -> Any:
     built.generation_config.pad_token_id = ids["<pad>"]
     return built.eval()
 
+
+def module_with_images(vocabulary: int = 512, seed: int = 0) -> Any:
+    """Gemma 3 from 4B on: a causal language model inside one that sees images too, whose config holds that of the text apart."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = module("gemma3", vocabulary).config
+    sight = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = Gemma3Config(
+        text_config=text.to_dict() | {"final_logit_softcapping": None},
+        vision_config=sight,
+        mm_tokens_per_image=4,
+        image_token_id=text.image_token_id,
+        pad_token_id=text.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built = Gemma3ForConditionalGeneration(config)
+    built.generation_config.eos_token_id = text.eos_token_id
+    return built.eval()
+
+
+# Phi-4-mini's kind, at its size: rotary factors of each pair, one set for short texts and one for long ones.
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 0.75,
+    "short_factor": [1.0, 1.1, 1.2],
+    "long_factor": [2.0, 3.0, 4.0],
+    "original_max_position_embeddings": 64,
+}
 
 _LLAMA31 = {
     "rope_type": "llama3",

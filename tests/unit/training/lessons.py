@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from potstill.models.weights import load_weights
 from potstill.records import Example, Message, Sampling
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.tasks.metrics import build_metric
 from potstill.training.fine_tune import FineTuning
 from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.validation import Question, Validation
 
 ANSWERS = ("positive", "negative", "card lost", "Paris")
@@ -44,3 +46,12 @@ def job(student: Path, folder: Path, **changes: Any) -> FineTuning:
     }
     folder.mkdir(parents=True, exist_ok=True)
     return FineTuning(**settings | changes)
+
+
+def logits_job(student: Path, folder: Path, **changes: Any) -> FineTuning:
+    """The lesson learnt from the probabilities of a teacher that is like the student, but not the same."""
+    teacher = load_weights(WeightsSpec(model=str(student), device="cpu")).module
+    for layer in teacher.model.layers:
+        layer.mlp.down_proj.weight.data.mul_(0.5)
+    objective = OBJECTIVES["logits"](Ingredients(LiveTeacher(teacher, teacher.config.vocab_size)))
+    return job(student, folder, objective=objective, positions="all", **changes)

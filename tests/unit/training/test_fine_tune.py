@@ -8,24 +8,25 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lessons import job, rows, validation
+from lessons import ANSWERS, job, logits_job, rows, validation
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
 
 from potstill.errors import TrainingError
 from potstill.models.weights import load_weights
-from potstill.spec.sections import WeightsSpec
+from potstill.records import Message
+from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog, Measured, Noticed, Progressed, read_events
 from potstill.training.batches import LengthBatches
 from potstill.training.fine_tune import fine_tune
-from potstill.training.history import best, scored, since_best
-from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.history import best, scored, without_progress
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective
 from potstill.training.rows import encode_rows
-from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.trainer import DistillationTrainer, Judge, Lesson
 from tiny import edit_json
 
@@ -71,42 +72,45 @@ def test_the_best_evaluation_is_the_one_that_is_told_and_kept(student, tmp_path)
     summary = fine_tune(job(student, folder, training={"epochs": 8.0, "save_minutes": 1e-9}))
     evaluations = [(line["step"], line["validation"]["rouge_l"]) for line in figures(folder) if "validation" in line]
     assert len(evaluations) == 4
-    assert (summary.best_step, summary.best_metric) == max(evaluations, key=lambda found: found[1])
+    assert (summary.best_step, summary.best_metric) == max(evaluations, key=lambda found: (found[1], found[0]))
     assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
-def killed(student, folder, step, figure):
+def killed(make, student, folder, training, at):
     """A training in a process of its own that gets SIGKILL when it has told this figure of this step."""
     code = (
         f"import os, signal, sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]\n"
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
-        "from pathlib import Path; from lessons import job; from potstill.training.fine_tune import fine_tune\n"
+        f"from pathlib import Path; from lessons import {make.__name__}; from potstill.training.fine_tune import fine_tune\n"
         "from potstill.store.events import EventLog, Measured\n"
-        f"kill = lambda event: isinstance(event, Measured) and event.step == {step} and {figure!r} in event.values and os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"kill = lambda event: isinstance(event, Measured) and event.step == {at[0]} and {at[1]!r} in event.values and os.kill(os.getpid(), signal.SIGKILL)\n"
         f"folder = Path({str(folder)!r})\n"
-        f"fine_tune(job(Path({str(student)!r}), folder, training={{'save_minutes': 1e-9}}, events=EventLog(listeners=(kill,))))\n"
+        f"fine_tune({make.__name__}(Path({str(student)!r}), folder, training={training | {'save_minutes': 1e-9}}, events=EventLog(listeners=(kill,))))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 # In the middle of an epoch, and after the evaluation that ends one, before anything of it is saved.
-@pytest.mark.parametrize(("step", "figure"), [(5, "loss"), (9, "validation")])
-def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, step, figure):
+@pytest.mark.parametrize(
+    ("make", "training", "at"),
+    [(job, {}, (5, "loss")), (job, {}, (9, "validation")), (job, {"micro_batch_size": 3}, (5, "loss")), (logits_job, {}, (5, "loss"))],
+)
+def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, make, training, at):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected = fine_tune(job(student, whole))
-    killed(student, cut, step, figure)
-    assert not (cut / "checkpoints" / f"checkpoint-{step}").exists()
+    expected = fine_tune(make(student, whole, training=dict(training)))
+    killed(make, student, cut, training, at)
+    assert not (cut / "checkpoints" / f"checkpoint-{at[0]}").exists()
     # What a kill in the middle of writing leaves behind.
-    torn = cut / "checkpoints" / ".part" / f"checkpoint-{step}"
+    torn = cut / "checkpoints" / ".part" / f"checkpoint-{at[0]}"
     torn.mkdir(parents=True, exist_ok=True)
     (torn / "model.safetensors").write_bytes(b"torn")
     (cut / ".best.part").mkdir(exist_ok=True)
 
     seen = []
-    found = fine_tune(job(student, cut, events=EventLog(listeners=(seen.append,))))
+    found = fine_tune(make(student, cut, training=dict(training), events=EventLog(listeners=(seen.append,))))
 
-    assert next(event.done for event in seen if isinstance(event, Progressed)) == step - 1, "it began anew"
+    assert next(event.done for event in seen if isinstance(event, Progressed)) == at[0] - 1, "it began anew"
     assert (cut / "best" / "model.safetensors").read_bytes() == (whole / "best" / "model.safetensors").read_bytes()
     assert figures(cut) == figures(whole)
     timed = {"seconds": 0.0, "tokens_per_s": 0.0}
@@ -123,12 +127,82 @@ def test_a_finished_training_is_not_trained_further(student, tmp_path):
     assert seen == []
 
 
-def test_training_stops_when_the_metric_has_not_risen_for_so_many_evaluations(student, tmp_path):
+def test_a_training_whose_best_weights_are_gone_begins_anew(student, tmp_path):
+    first = fine_tune(job(student, tmp_path / "run"))
+    weights = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "best")
+    seen = []
+    second = fine_tune(job(student, tmp_path / "run", events=EventLog(listeners=(seen.append,))))
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == weights
+    assert second.best_step == first.best_step
+    assert any("the best weights so far are gone" in event.text for event in seen if isinstance(event, Noticed))
+
+
+def mislead(lesson):
+    """The same questions with the answers of others: the more of it is learnt, the less is known."""
+    return [
+        replace(row, messages=(*row.messages[:-1], Message("assistant", ANSWERS[(n + 1) % len(ANSWERS)]))) for n, row in enumerate(lesson)
+    ]
+
+
+def test_a_training_that_overfits_is_stopped_early_by_the_defaults(tiny_teacher, tmp_path):
+    fine_tune(job(tiny_teacher, tmp_path / "good", training={"epochs": 40.0}))
+    defaults = {"evaluations": TrainingSpec().evaluations, "patience": TrainingSpec().patience}
+    settings = {"rows": mislead(rows()), "validation": validation(20), "training": {"epochs": 8.0, "learning_rate": 5e-4} | defaults}
+    summary = fine_tune(job(tmp_path / "good" / "best", tmp_path / "bad", **settings))
+    assert (summary.steps, summary.best_step) == (18, 6), "of 24 steps"
+    assert fine_tune(job(tmp_path / "good" / "best", tmp_path / "bad", **settings)) == summary
+
+
+def test_a_student_that_scores_nothing_is_trained_to_the_end_and_kept_from_there(student, tmp_path):
     hopeless = replace(validation(), parse=lambda text: None)
     summary = fine_tune(job(student, tmp_path / "run", validation=hopeless, training={"evaluations": 6, "patience": 2}))
-    assert (summary.best_step, summary.steps) == (2, 6)
-    again = fine_tune(job(student, tmp_path / "run", validation=hopeless, training={"evaluations": 6, "patience": 2}))
-    assert again == summary
+    assert (summary.best_step, summary.steps) == (12, 12)
+
+
+@pytest.mark.parametrize(("patience", "told"), [({"patience": 3}, True), ({"patience": 2}, False), ({}, False)])
+def test_a_patience_that_can_never_act_is_told(student, tmp_path, patience, told):
+    asked = job(student, tmp_path / "run")
+    seen = []
+    spec = TrainingSpec(learning_rate=1e-3, epochs=1.0, evaluations=4 if patience else 2, **patience)
+    fine_tune(replace(asked, training=spec, events=EventLog(listeners=(seen.append,))))
+    expected = [
+        "`training.patience` of 3 never ends a training of 4 evaluations early; set `training.evaluations` to 5 or more, or a lower patience"
+    ]
+    assert [event.text for event in seen if isinstance(event, Noticed)] == (expected if told else [])
+
+
+def out_of_memory(batch):
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+def test_out_of_memory_is_told_with_advice(student, tmp_path):
+    greedy = Objective("greedy", SimpleNamespace(at=out_of_memory), lambda *_: None)
+    with pytest.raises(
+        TrainingError, match=r"memory ran out while training [\d,]+ weights, 8 rows at a time .*set `training\.micro_batch_size` lower"
+    ):
+        fine_tune(job(student, tmp_path / "run", objective=greedy))
+    with pytest.raises(TrainingError, match=r"1 row at a time .*lower `training\.max_length`, or choose a smaller student"):
+        fine_tune(job(student, tmp_path / "run", objective=greedy, training={"micro_batch_size": 1}))
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory(student, tmp_path):
+    def broken(batch):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        fine_tune(job(student, tmp_path / "run", objective=Objective("broken", SimpleNamespace(at=broken), lambda *_: None)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_best_weights_are_kept_in_the_number_format_of_the_student(student, tmp_path, dtype):
+    weights = WeightsSpec(model=str(student), device="cpu", dtype=dtype)
+    fine_tune(replace(job(student, tmp_path / "run", training={"epochs": 1.0}), student=weights))
+    best_folder, last = tmp_path / "run" / "best", load_file(tmp_path / "run" / "checkpoints" / "checkpoint-3" / "model.safetensors")
+    kept = load_file(best_folder / "model.safetensors")
+    assert kept.keys() == last.keys()
+    assert all(torch.equal(kept[name], tensor.to(getattr(torch, dtype))) for name, tensor in last.items())
+    assert AutoModelForCausalLM.from_pretrained(best_folder, dtype="auto").dtype == getattr(torch, dtype)
 
 
 def test_without_questions_the_last_weights_are_the_best(student, tmp_path):
@@ -145,7 +219,7 @@ def test_a_loss_that_is_no_number_stops_training_with_advice_and_saves_nothing(s
 
 
 def test_rows_that_are_too_long_are_left_out_counted_and_reported(student, tmp_path):
-    settings = {"training": {"max_length": 38, "epochs": 1.0}}
+    settings = {"training": {"max_length": 38, "epochs": 1.0, "patience": 2}}
     seen = []
     summary = fine_tune(job(student, tmp_path / "run", events=EventLog(listeners=(seen.append,)), **settings))
     assert 0 < summary.rows_too_long < 24
@@ -175,13 +249,8 @@ def test_events_tell_of_steps_loss_and_validation(student, tmp_path):
     assert [set(values) for values in measured].count({"validation"}) == 4
 
 
-def test_the_teachers_probabilities_train_every_position_where_asked(student, tmp_path, tiny_teacher):
-    teacher = load_weights(WeightsSpec(model=str(tiny_teacher), device="cpu")).module
-    for layer in teacher.model.layers:
-        layer.mlp.down_proj.weight.data.mul_(0.5)
-    live = LiveTeacher(teacher, teacher.config.vocab_size)
-    objective = OBJECTIVES["logits"](Ingredients(live, 1.0))
-    summary = fine_tune(job(student, tmp_path / "run", objective=objective, positions="all"))
+def test_the_teachers_probabilities_train_every_position_where_asked(student, tmp_path):
+    summary = fine_tune(logits_job(student, tmp_path / "run"))
     encoded = encode_rows(AutoTokenizer.from_pretrained(student), rows(), max_length=500)
     assert summary.trained_tokens == 4 * int(encoded.rows.lengths.sum() - len(encoded.rows))
     losses = [line["loss"] for line in figures(tmp_path / "run") if "loss" in line]
@@ -201,9 +270,9 @@ def small_trainer(student, tmp_path, lesson_rows, micro, judge, **arguments):
 
 
 @pytest.mark.parametrize(
-    ("higher", "values", "kept"), [(True, [0.1, 0.3, 0.2, 0.3, 0.4], [1, 2, 5]), (False, [0.1, 0.3, 0.2, 0.05, 0.4], [1, 4])]
+    ("higher", "values", "kept"), [(True, [0.1, 0.3, 0.2, 0.3, 0.25], [1, 2, 4]), (False, [0.1, 0.3, 0.2, 0.05, 0.4], [1, 4])]
 )
-def test_weights_are_kept_at_each_evaluation_that_beats_all_before_it(student, tmp_path, higher, values, kept):
+def test_weights_are_kept_at_each_evaluation_that_none_before_beats(student, tmp_path, higher, values, kept):
     steps, answers = [], iter(values)
     judge = Judge(lambda: next(answers), lambda: steps.append(trainer.state.global_step), higher, patience=9)
     trainer = small_trainer(student, tmp_path, rows(5), 13, judge, max_steps=5, eval_strategy="no")
@@ -241,11 +310,31 @@ def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch(student, tm
         torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_of_equally_good_evaluations_the_first_is_the_best():
-    log = [{"step": 3, "validation": 0.2}, {"step": 6, "loss": 1.0}, {"step": 6, "validation": 0.5}, {"step": 9, "validation": 0.5}]
-    assert best(scored(log), higher_is_better=True).step == 6
-    assert since_best(scored(log), higher_is_better=True) == 1
-    assert best(scored(log), higher_is_better=False).step == 3
+def evaluations(*values):
+    return scored([{"step": 3 * place, "validation": value} for place, value in enumerate(values)])
+
+
+def test_of_equally_good_evaluations_the_last_is_the_best():
+    assert best(evaluations(0.2, 0.5, 0.5, 0.4), higher_is_better=True).step == 6
+    assert best(evaluations(0.2, 0.5, 0.2, 0.4), higher_is_better=False).step == 6
+    assert best(evaluations(0.0, 0.0, 0.0), higher_is_better=True).step == 6
+
+
+def test_progress_is_a_better_metric_and_not_an_equal_one():
+    assert without_progress(evaluations(0.2, 0.5, 0.5, 0.4), higher_is_better=True) == 2
+    assert without_progress(evaluations(0.2, 0.5, 0.6), higher_is_better=True) == 0
+    assert without_progress(evaluations(0.2, 0.5, 0.2), higher_is_better=False) == 2
+
+
+def test_a_student_that_scores_nothing_yet_is_not_given_up():
+    assert without_progress(evaluations(0.0, 0.0, 0.0), higher_is_better=True) == 0
+    assert without_progress(evaluations(0.0, 0.0, 0.1, 0.0), higher_is_better=True) == 1
+    assert without_progress(evaluations(0.0, 0.0, 0.0), higher_is_better=False) == 2
+
+
+def test_an_evaluation_that_is_no_number_is_never_the_best():
+    assert best(evaluations(float("nan"), 0.1, float("nan")), higher_is_better=True).value == 0.1
+    assert best(evaluations(float("nan"), 0.1, float("nan")), higher_is_better=False).value == 0.1
 
 
 def test_asking_the_student_draws_no_random_numbers(tiny_teacher):

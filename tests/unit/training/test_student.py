@@ -11,11 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from potstill.errors import SpecError
 from potstill.models.chat import prompt_ids, training_ids
-from potstill.models.weights import Weights
+from potstill.models.weights import Weights, load_weights
 from potstill.records import Example, Message
-from potstill.spec.sections import CarveSpec
+from potstill.spec.sections import CarveSpec, WeightsSpec
 from potstill.training.rows import vocabulary_use
 from potstill.training.student import build_student, read_student, write_student
+from tiny import edit_json
 
 ROW = Example(
     "a",
@@ -77,6 +78,19 @@ def test_a_student_that_is_not_carved_is_its_origin(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(student.folder)
     ids = torch.tensor([prompt_ids(whole.tokenizer, ROW.messages[:1])])
     assert torch.equal(model(ids).logits, whole.module(ids).logits)
+
+
+@pytest.mark.parametrize("carving", [None, CarveSpec(layers=2), CarveSpec(layers=2, vocabulary="data")])
+def test_code_that_a_folder_brought_is_not_named_where_it_was_not_loaded(tmp_path, carving):
+    folder = tmp_path / "origin"
+    module("phi3", vocabulary=600).save_pretrained(folder)
+    tokenizer("byte_fallback").save_pretrained(folder)
+    edit_json(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"})
+    edit_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_phi3.Phi3Tokenizer", None]})
+    student = build_student(load_weights(WeightsSpec(model=str(folder), device="cpu")), carving, token_use, tmp_path / "baseline")
+    assert AutoModelForCausalLM.from_pretrained(student.folder, trust_remote_code=True).config.model_type == "phi3"
+    assert len(AutoTokenizer.from_pretrained(student.folder, trust_remote_code=True)) > 0
+    assert not [path.name for path in student.folder.iterdir() if "auto_map" in path.read_bytes().decode(errors="replace")]
 
 
 def test_too_many_layers_leave_no_folder_behind(tmp_path):

@@ -1,11 +1,14 @@
 """The stage: from accepted answers to a trained student, with either objective, resumed and refused as it should be."""
 
 import json
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from potstill.errors import CapabilityError
+from potstill.models.folder import identity
 from potstill.records import Example, Message
 from potstill.spec import RunSpec
 from potstill.store.events import Noticed
@@ -127,12 +130,58 @@ def test_without_gold_references_the_teachers_answers_choose_the_best(make_run):
     assert summary(run)["metric"] == "rouge_l"
 
 
-def test_a_stage_that_was_cut_after_its_summary_has_nothing_left_to_do(make_run):
+def test_a_stage_that_was_cut_after_its_summary_has_nothing_left_to_do_but_to_tidy_up(make_run):
     run = make_run({"carve": {"layers": 2}})
     line = work(run)
-    run.path("training", "best", "config.json").unlink()
+    stamp = run.path("training", "best", "model.safetensors").stat().st_mtime_ns
+    run.path("training", "checkpoints", "checkpoint-6").mkdir(parents=True)
     assert work(run, resumed=True) == line
-    assert not run.path("training", "best", "config.json").exists()
+    assert run.path("training", "best", "model.safetensors").stat().st_mtime_ns == stamp
+    assert not run.path("training", "checkpoints").exists()
+
+
+def remove(folder):
+    shutil.rmtree(folder)
+
+
+def zero(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor * 0 for name, tensor in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def lose_the_config(folder):
+    (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [remove, zero, lose_the_config])
+@pytest.mark.parametrize("name", ["best", "baseline"])
+def test_a_damaged_model_of_a_finished_stage_is_made_anew_the_same(make_run, name, damage):
+    run = make_run({"carve": {"layers": 2}})
+    work(run)
+    expected = identity(run.path("training", name))
+    damage(run.path("training", name))
+    work(run, resumed=True)
+    assert identity(run.path("training", name)) == expected
+
+
+def test_a_baseline_that_is_damaged_before_training_ends_is_not_trained_from(make_run):
+    run = make_run({"carve": {"layers": 2}})
+    work(run)
+    expected = identity(run.path("training", "best"))
+    zero(run.path("training", "baseline"))
+    run.path("training", "summary.json").unlink()
+    shutil.rmtree(run.path("training", "best"))
+    work(run, resumed=True)
+    assert identity(run.path("training", "best")) == expected
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer_config.json"])
+def test_outputs_name_the_files_that_a_model_cannot_do_without(make_run, file):
+    run = make_run({"carve": {"layers": 2}})
+    work(run)
+    assert all(path.is_file() for path in stage.outputs(run))
+    run.path("training", "best", file).unlink()
+    assert run.path("training", "best", file) in stage.outputs(run)
 
 
 def test_a_stage_that_was_cut_before_training_takes_the_student_that_stands(make_run):
@@ -158,6 +207,25 @@ def test_inputs_change_with_what_is_learnt_and_not_with_how_often_it_is_saved(ma
     write(run.path("generation", "accepted.jsonl"), [example(n, answered=True) for n in range(11)])
     run.stage("generate").finish({}, [run.path("generation", f"{name}.jsonl") for name in ("accepted", "validation")])
     assert stage.inputs(run) != base
+
+
+def test_inputs_change_with_what_a_chat_template_says_and_not_only_with_its_name(make_run, tmp_path, tiny_teacher):
+    template = tmp_path / "chat.jinja"
+    for section in ("teacher", "student"):
+        sections = {"teacher": {"model": str(tiny_teacher)}, "student": {"carve": {"layers": 2}}}
+        sections[section]["chat_template"] = str(template)
+        template.write_text("{{ messages }}")
+        before = stage.inputs(make_run(**sections))
+        template.write_text("{{ messages[0] }}")
+        assert stage.inputs(make_run(**sections)) != before
+
+
+def test_the_checkpoint_is_chosen_by_the_first_metric_that_is_asked_for(make_run):
+    run = make_run({"carve": {"layers": 2}}, evaluation={"metrics": ["chrf", "rouge_1"]})
+    work(run)
+    assert summary(run)["metric"] == "chrf"
+    assert stage.inputs(run) != stage.inputs(make_run({"carve": {"layers": 2}}))
+    assert stage.inputs(run) == stage.inputs(make_run({"carve": {"layers": 2}}, evaluation={"metrics": ["chrf"]}))
 
 
 def test_everything_that_belongs_to_one_set_of_inputs_is_discarded_with_it(make_run):

@@ -1,7 +1,9 @@
 """Trimming a tokenizer changes nothing on the data, and loses no text anywhere."""
 
+import json
+
 import pytest
-from families import SPECIALS, TEMPLATE, module, tokenizer
+from families import SPECIALS, TEMPLATE, byte_level_json, module, tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
@@ -46,6 +48,14 @@ def test_any_text_round_trips_as_well_as_under_the_full_tokenizer(kind, corpus, 
     full = tokenizer(kind)
     small = trim(full, corpus).tokenizer
     assert decode(small, encode(small, text)) == decode(full, encode(full, text))
+
+
+def test_bytes_that_the_full_tokenizer_has_no_token_for_are_lost_as_they_were_before():
+    layout = json.loads(byte_level_json())
+    del layout["model"]["vocab"][chr(0x104)]  # byte 4, as byte-level encoders write it
+    full = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(layout)))
+    small = trim(full, ["the quick"]).tokenizer
+    assert decode(small, encode(small, "a\x04b\x05")) == decode(full, encode(full, "a\x04b\x05")) == "ab\x05"
 
 
 @settings(max_examples=40, deadline=None)
