@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from potstill.generation.interview import Interview
-from potstill.models.ask import Answers, ask_all, leave
+from potstill.models.ask import Answers, ask_all
 from potstill.models.base import Model
 from potstill.models.budget import Budget
 from potstill.records import Example, Request
@@ -46,14 +46,7 @@ def ask_rows(
 
     Memory does not grow with the rows: each step passes over them, and over the ledger, anew.
     """
-
-    async def once() -> None:
-        try:
-            await ask_rows_async(interview, rows, count, log, budget=budget, title=title, batched=batched)
-        finally:
-            await leave(seat.model for seat in interview.seats)
-
-    asyncio.run(once())
+    asyncio.run(ask_rows_async(interview, rows, count, log, budget=budget, title=title, batched=batched))
 
 
 async def ask_rows_async(

@@ -105,14 +105,7 @@ def ask(
 
     For code that runs no event loop of its own; `ask_async` otherwise, which says what is raised.
     """
-
-    async def once() -> Answers:
-        try:
-            return await ask_async(model, requests, ledger, progress, budget)
-        finally:
-            await leave([model])
-
-    return asyncio.run(once())
+    return asyncio.run(ask_async(model, requests, ledger, progress, budget))
 
 
 async def ask_async(
@@ -126,13 +119,6 @@ async def ask_async(
     """
     [answers] = await ask_all([(model, requests)], ledger, progress, budget)
     return answers
-
-
-async def leave(models: Iterable[Model]) -> None:
-    """Let go of connections, which belong to the event loop that ends now; they are opened anew when they are needed."""
-    for model in models:
-        if isinstance(model, Remote):
-            await model.close()
 
 
 class Asks(Protocol):
