@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
 from dataclasses import dataclass, field
 
@@ -50,6 +51,7 @@ class Examination:
         self._look_at_teacher()
         self._look_at_student()
         self._check_objective()
+        self._check_engine()
         task = self._build_task()
         if task is not None and all(self._data.counts.get(split) for split in _SPLITS):
             reader = self._teacher or self._student
@@ -160,6 +162,10 @@ class Examination:
                     "`evaluation.metrics` compare with references, but no test row has one: add `reference` to them"
                 )
         return task
+
+    def _check_engine(self) -> None:
+        if self._spec.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
+            self._found.problems.append("`engine: ray` needs the package ray: pip install 'potstill[ray]'")
 
     def _check_lengths(self, sizes: dict[str, SplitSize], *, exactly: bool) -> None:
         how = "" if exactly else ", four characters counted as one"

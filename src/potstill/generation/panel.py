@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from potstill.errors import BudgetError, SpecError, StoreError
+from potstill.generation.interview import Interview
 from potstill.generation.talk import Seat
 from potstill.models.base import Capabilities, Model
 from potstill.models.budget import Budget, Caps
@@ -59,6 +60,11 @@ def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[P
         yield panel
     finally:
         asyncio.run(_close(panel))
+
+
+def open_interview(spec: RunSpec, task: Task, panel: Panel, ledger: Ledger) -> Interview:
+    """The panel, asked as the spec says; whoever asks for a run asks by this."""
+    return Interview(task, panel.teachers, ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge)
 
 
 class Silent:

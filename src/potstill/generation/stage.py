@@ -15,10 +15,10 @@ from potstill.generation.balance import kinds, shortfalls
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import GATES
-from potstill.generation.interview import Interview
-from potstill.generation.panel import Panel, note_panel, open_budget, open_panel, recall_panel
+from potstill.generation.panel import Panel, note_panel, open_budget, open_interview, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.qualify import Examination
+from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.models.ask import KEY_VERSION
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
@@ -82,6 +82,9 @@ def work(run: Run, resumed: bool) -> str:
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
     note_panel(run.path("generation", "panel.json"), panel)
+    if run.spec.engine.kind == "ray":
+        require_ray(run.spec.engine)  # before anything is spent
+    take_in_leftovers(run, ledger_path(run))
     with open_ledger(run) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
@@ -97,7 +100,7 @@ class _Generation:
         self._run, self._spec, self._task, self._panel, self._ledger = run, run.spec.generation, task, panel, ledger
         self._validation = validation
         self._asks_validation = lacks_references(task, validation)
-        self._interview = Interview(task, panel.teachers, ledger, generation=self._spec, gates=run.spec.gates, judge=panel.judge)
+        self._interview = open_interview(run.spec, task, panel, ledger)
         self._budget = open_budget(run.spec, ledger)
 
     def make(self, train: Sequence[Example]) -> str:
@@ -124,7 +127,11 @@ class _Generation:
 
     def _ask(self, rows: Sequence[Example]) -> None:
         splits = (rows, self._validation) if self._asks_validation else (rows,)
-        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget)
+        rows_to_ask, count = rows_of(*splits), sum(map(len, splits))
+        if self._run.spec.engine.kind == "ray":
+            ask_on_ray(self._run, self._interview, rows_to_ask, count, self._budget)
+        # Everything; or what workers left, because the last calls of a budget fit into no share of it.
+        ask_rows(self._interview, rows_to_ask, count, self._run.events, budget=self._budget)
         failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
         if failed and failed > self._spec.max_failed * total:
             # They are asked again by the next run, and by none once the stage stands.
@@ -178,8 +185,9 @@ def judge_again(run: Run) -> tuple[str, int]:
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
     panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
     asked = lacks_references(task, validation)
+    take_in_leftovers(run, ledger_path(run))
     with open_ledger(run) as ledger:
-        interview = Interview(task, panel.teachers, ledger, generation=run.spec.generation, gates=run.spec.gates, judge=panel.judge)
+        interview = open_interview(run.spec, task, panel, ledger)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
@@ -187,7 +195,12 @@ def judge_again(run: Run) -> tuple[str, int]:
 
 def open_ledger(run: Run) -> Ledger:
     """The run's ledger, or the one that it shares."""
-    return Ledger(run.spec.generation.ledger or run.path("generation", "ledger.sqlite"), run=run.spec.name)
+    return Ledger(ledger_path(run), run=run.spec.name)
+
+
+def ledger_path(run: Run) -> Path:
+    """Where `open_ledger` finds it."""
+    return run.spec.generation.ledger or run.path("generation", "ledger.sqlite")
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

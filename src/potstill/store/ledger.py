@@ -116,6 +116,16 @@ class Totals:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Calls to a model (its identity) within a second: when the last one left, how many, and their tokens."""
+
+    model: str
+    at: float
+    calls: int
+    tokens: float
+
+
 class Ledger:
     """Questions and answers in one SQLite file; one process at a time, and in it the thread that opened it.
 
@@ -127,7 +137,7 @@ class Ledger:
     StoreError where the file is full, read-only, damaged or in use by another process; what was committed before stays.
     """
 
-    def __init__(self, path: Path, run: str = "") -> None:
+    def __init__(self, path: Path, run: str = "", *, wait_s: float = 1.0) -> None:
         self.path, self.run = path, run
         self.orphaned = 0
         """Calls that were in flight when the last process ended, and are settled now."""
@@ -137,7 +147,7 @@ class Ledger:
         except OSError as error:
             raise store_error(path, error) from None
         with self._in_our_words():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=wait_s)
         try:
             self._open()
         except StoreError:
@@ -286,27 +296,36 @@ class Ledger:
 
         The other file must be closed, and is only read. Its calls in flight become orphaned ones.
         """
-        with self._in_our_words():
-            self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
-        try:
-            with self.transaction(), self._in_our_words():
-                self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
-                columns = ", ".join(name for _, name, *_ in self._db.execute("PRAGMA table_info(attempt)") if name != "id")
-                taken = columns.replace("state", "CASE state WHEN 'intent' THEN 'orphaned' ELSE state END").replace(
-                    "uncertain", "state = 'intent' OR uncertain"
-                )
-                before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
-                # One key's attempts come as a whole or not at all, so merging twice changes nothing.
-                self._db.execute(
-                    f"INSERT INTO attempt ({columns}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
-                    " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key"
-                    " AND (ours.state = 'answered' OR ours.started = theirs.started))"
-                    " ORDER BY theirs.id"
-                )
-                return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
-        finally:
-            with self._in_our_words():
-                self._db.execute("DETACH DATABASE other")
+        with self._attached(other), self.transaction(), self._in_our_words():
+            self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
+            columns = ", ".join(self._attempt_columns())
+            taken = columns.replace("state", "CASE state WHEN 'intent' THEN 'orphaned' ELSE state END").replace(
+                "uncertain", "state = 'intent' OR uncertain"
+            )
+            before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
+            # One key's attempts come as a whole or not at all, so merging twice changes nothing.
+            self._db.execute(
+                f"INSERT INTO attempt ({columns}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
+                " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key"
+                " AND (ours.state = 'answered' OR ours.started = theirs.started))"
+                " ORDER BY theirs.id"
+            )
+            return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
+
+    def lend(self, other: Path, keys: Sequence[str]) -> None:
+        """Copy the answers to these questions into another ledger, so that they are not asked for there again.
+
+        The other file must be a closed ledger. In its figures nothing of it counts, for they are calls of no run.
+        """
+        with self._attached(other), self.transaction(), self._in_our_words():
+            names = self._attempt_columns()
+            lent = ", ".join("''" if name == "run" else name for name in names)
+            every = [(key,) for key in keys]
+            self._db.executemany("INSERT OR IGNORE INTO other.question SELECT * FROM main.question WHERE key = ?", every)
+            self._db.executemany(
+                f"INSERT INTO other.attempt ({', '.join(names)}) SELECT {lent} FROM main.attempt WHERE key = ? AND state = 'answered'",
+                every,
+            )
 
     def open_batch(self, batch: str, endpoint: str) -> None:
         """Write down a batch of ours before it is submitted to `endpoint` (a model's identity)."""
@@ -394,6 +413,18 @@ class Ledger:
             seconds=seconds,
         )
 
+    def recent(self, since: float) -> list[Recent]:
+        """Calls since then (seconds since 1970), those of a second together, oldest first: what counts for rates."""
+        unsure = "(state = 'intent' OR uncertain)"
+        with self._in_our_words():
+            found = self._db.execute(
+                "SELECT question.model, max(started), count(*), total("
+                f"iif({unsure}, held_tokens, input_tokens + output_tokens)) FROM attempt JOIN question USING (key)"
+                f" WHERE started >= ? AND {self._own} GROUP BY question.model, CAST(started AS INTEGER) ORDER BY 2",
+                (since,),
+            ).fetchall()
+        return [Recent(*row) for row in found]
+
     @property
     def _own(self) -> str:
         name = self.run.replace("'", "''")
@@ -419,6 +450,20 @@ class Ledger:
             self._db.execute(statement)
         self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextlib.contextmanager
+    def _attached(self, other: Path) -> Iterator[None]:
+        """Another ledger's tables under the name `other`."""
+        with self._in_our_words():
+            self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
+        try:
+            yield
+        finally:
+            with self._in_our_words():
+                self._db.execute("DETACH DATABASE other")
+
+    def _attempt_columns(self) -> list[str]:
+        return [name for _, name, *_ in self._db.execute("PRAGMA main.table_info(attempt)") if name != "id"]
 
     def _pragma(self, name: str) -> int:
         return self._one(f"PRAGMA {name}")
