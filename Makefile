@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP := $(VENV)/.installed
 RAY := $(VENV)/.ray
 
@@ -10,11 +11,12 @@ RAY := $(VENV)/.ray
 
 install: $(STAMP)
 
+# Built by the setuptools that is pinned, not by whatever is newest today.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Potstill needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 install"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,parquet,dev]'
+	$(PIP) setuptools torch==2.13.0
+	$(PIP) --no-build-isolation --editable '.[train,parquet,dev]'
 	@touch $@
 
 demo: install

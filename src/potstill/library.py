@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.data.dataset import Dataset, load_dataset
-from potstill.errors import CapabilityError, DataError, StoreError
+from potstill.errors import CapabilityError, DataError, ModelError, StoreError
 from potstill.evaluation.latency import Timing
 from potstill.evaluation.memory import Sizes, profile_memory
 from potstill.generation.asking import ask_rows_async, rows_of
 from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
-from potstill.generation.panel import caps_of
 from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
 from potstill.models.base import Model
@@ -66,7 +65,7 @@ Task = str | TaskSpec | None
 
 
 def generate_teacher_responses(
-    teacher: Model | str,
+    teacher: Model | str | Path,
     dataset: Sequence[Example] | str | Path,
     *,
     task: Task = None,
@@ -96,7 +95,7 @@ def generate_teacher_responses(
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
             seat = Seat(model.name, model, chosen)
             interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=gates)
-            budget = Budget(caps_of(asking.budget), ledger.spent(), ledger.usage().seconds)
+            budget = Budget.left(asking.budget, ledger)
             asyncio.run(_ask_and_leave(interview, rows, budget))
             return list(judge_rows(interview, rows))
 
@@ -154,7 +153,7 @@ def fine_tune_student(
     return load_local(WeightsSpec(model=str((place / "best").absolute())))
 
 
-def evaluate_accuracy(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> float:
+def evaluate_accuracy(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> float:
     """The share of the model's greedy answers that equal an acceptable reference, letter case and white space aside.
 
     In math, answers whose value equals a reference's. A row that a teacher answered and that has no reference of its own is held
@@ -163,7 +162,7 @@ def evaluate_accuracy(model: Model | str, data: Sequence[Example] | str | Path, 
     return _figures(model, data, task, ["accuracy"])["accuracy"]
 
 
-def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> dict[str, float]:
+def evaluate_task_performance(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> dict[str, float]:
     """Accuracy and the metrics of the task, by name: shares, but BLEU and chrF in points of 100; the answers are greedy.
 
     Raises DataError where there are no rows, or none to compare with.
@@ -173,7 +172,7 @@ def evaluate_task_performance(model: Model | str, data: Sequence[Example] | str 
     return _figures(model, rows, task, names)
 
 
-def measure_inference_time(model: Model | str, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
+def measure_inference_time(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
     """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_answer`, `tokens_per_s`, `n`.
 
     Of a local model also `first_token_s`; its `tokens_per_s` is the rate of the tokens after the first. The first row is asked once
@@ -190,9 +189,9 @@ def profile_memory_consumption(model: Model | str | Path) -> Sizes:
     Of a loaded model the weights in memory count, of a folder those on disk; an endpoint tells nothing. Raises StoreError where
     the folder is not there.
     """
-    if isinstance(model, str):
-        return profile_memory(Path(model)) if Path(model).is_dir() else profile_memory(load_model(model))
-    return profile_memory(model)
+    if isinstance(model, Path) or (isinstance(model, str) and Path(model).is_dir()):
+        return profile_memory(Path(model))
+    return profile_memory(_loaded(model))
 
 
 def run(spec: RunSpec | Mapping[str, Any] | str | Path, folder: str | Path | None = None) -> Run:
@@ -220,20 +219,28 @@ async def _ask_and_leave(interview: Interview, rows: Sequence[Example], budget: 
             await model.close()
 
 
-def _figures(model: Model | str, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
+def _figures(model: Model | str | Path, data: Sequence[Example] | str | Path, task: Task, names: Sequence[str]) -> dict[str, float]:
     rows = _rows(data, task)
     return score_names(_loaded(model), _scored(rows, task), rows, names)
 
 
-def _loaded(model: Model | str) -> Model:
-    return load_model(model) if isinstance(model, str) else model
+def _loaded(model: Model | str | Path) -> Model:
+    if isinstance(model, str | Path):
+        return load_model(model)
+    if not hasattr(model, "complete"):
+        raise ModelError(f"expected a model, or its name or path, and found {type(model).__name__}; `potstill.load_model` opens one")
+    return model
 
 
 def _rows(data: Sequence[Example] | str | Path, task: Task) -> Sequence[Example]:
     kind = task.type if isinstance(task, TaskSpec) else task
     rows = load_dataset(data, conversation=kind == "conversation") if isinstance(data, str | Path) else data
+    if not isinstance(rows, Sequence):
+        raise DataError(f"rows are a list of Example, or the path of a file, not {type(rows).__name__}")
     if not len(rows):
         raise DataError("no rows were given; give at least one")
+    if not isinstance(rows[0], Example):
+        raise DataError(f"a row is an Example, not {type(rows[0]).__name__}; `potstill.load_dataset` reads rows of any format from a file")
     return rows
 
 

@@ -94,6 +94,16 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it by name, a number of one kind always in one form: keys of questions are made of it."""
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": float(self.temperature),
+            "top_p": float(self.top_p),
+            "stop": self.stop,
+            "seed": self.seed,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -153,8 +163,9 @@ class Fault:
     """Why asking again may do better than a call that failed.
 
     `busy`: the endpoint asks to slow down (429, 503). `down`: it failed, or was not reached. `garbled`: something came that was
-    no answer. `short`: of the answers asked for in one call, this one did not come. `broken`: where it lasts, the run stops, because
-    no other row would fare better. `charged`: the provider may have charged for the call all the same.
+    no answer. `short`: it did not come in this call, and is asked for at once in another way (by itself, in other words).
+    `broken`: where it lasts, the run stops, because no other row would fare better. `charged`: the provider may have charged for
+    the call all the same.
     """
 
     kind: FaultKind

@@ -142,6 +142,26 @@ CASES: dict[str, tuple[Callable[[Job], None], Words]] = {
     "unknown task": (edit(lambda job: job.set(task={"type": "chat"})), ("`task.type`", "'nli'", 'found "chat"')),
     "labels for a summary": (edit(lambda job: job.set(task={"type": "summarization"})), ("labels belong to nli tasks",)),
     "negative epochs": (edit(lambda job: job.set(training={"epochs": -1})), ("`training.epochs`", "greater than 0", "found -1")),
+    "a batch of nothing": (edit(lambda job: job.set(training={"batch_size": 0})), ("`training.batch_size`", "at least 1", "found 0")),
+    "endless epochs": (edit(lambda job: job.set(training={"epochs": float("inf")})), ("`training.epochs`", "finite")),
+    "a rate of nothing": (edit(lambda job: job.set(training={"learning_rate": 0})), ("`training.learning_rate`", "greater than 0")),
+    "a rate that is no number": (
+        edit(lambda job: job.set(training={"learning_rate": float("nan")})),
+        ("`training.learning_rate`", "finite"),
+    ),
+    "no systems": (edit(lambda job: job.set(evaluation={"systems": []})), ("`evaluation.systems`", "must not be empty")),
+    "no metrics": (edit(lambda job: job.set(evaluation={"metrics": []})), ("`evaluation.metrics`", "must not be empty")),
+    "a seed too large": (
+        edit(lambda job: job.spec.write_text(job.spec.read_text() + "\nseed: 4294967296")),
+        ("`seed`", "less than 4294967296"),
+    ),
+    "an endless integer": (
+        edit(lambda job: job.spec.write_text(job.spec.read_text() + "\nseed: " + "1" * 5000)),
+        ("cannot be read as int",),
+    ),
+    "a spec inside itself": (edit(lambda job: job.spec.write_text("task: &t {type: *t}")), ("contains itself",)),
+    "brackets without end": (edit(lambda job: job.spec.write_text("task: " + "[" * 5000)), ("nested too deep",)),
+    "a key that is a number": (edit(lambda job: job.spec.write_text("1: x")), ("the key `1` is not text",)),
     "carved from an endpoint": (
         edit(lambda job: (job.over_http(), job.set(student={"carve": {"layers": 2}, "model": None}))),
         ("carved out of a local model", "`student.model`"),
@@ -333,10 +353,10 @@ def complaints(job: Job, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
         code, out, err = finish([command, str(job.spec)], capsys)
         assert code == 1, out + err
         assert "Traceback" not in out + err
-        assert f"\n{err}".count("\nerror: ") == 1 or (command == "check" and "\nproblem " in out), out + err
+        assert f"\n{err}".count("\nerror: ") == 1 or (command == "check" and "\nproblem " in f"\n{out}"), out + err
         for path in before if command == "check" else [path for path in before if "runs" not in path.parts]:
             assert path.read_bytes() == before[path], path
-        yield err or out[out.index("\nproblem ") :]
+        yield err or out[f"\n{out}".index("\nproblem ") :]
 
 
 def assert_nothing_is_lost(job: Job, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -392,7 +412,7 @@ def trained_anew(job: Job) -> Job:
 def test_a_file_in_the_place_of_a_folder_is_told(job: Job, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = finish(["generate", str(job.spec), "--runs", "train.jsonl"], capsys)
     assert (code, err.count("error: ")) == (1, 1)
-    assert "train.jsonl/job: a part of this path is a file, not a folder" in err
+    assert "train.jsonl/job/.lock: a part of this path is a file, not a folder" in err
     assert_nothing_is_lost(job, finished, capsys)
 
 

@@ -1,4 +1,8 @@
-"""Code in the manner of Azure Machine Learning's SDK, as people have it, runs as it stands: in process, on real tiny models."""
+"""Code in the manner of Azure Machine Learning's SDK, as people have it, runs as it stands.
+
+Once quickly, with a stub that teaches a tiny student; once with small real models: SmolLM2 behind a llama.cpp server teaches a
+student that is cut out of it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,15 @@ from typing import Any
 
 import pytest
 
+from llama_server import llama_cpp_server
+from potstill.errors import PotstillError
 from potstill.ml import MLClient
+from potstill.models.embedded import embedded_gguf, fetch_embedded
 from potstill.models.testing import OpenAIStub
+from potstill.models.weights import load_weights
+from potstill.spec import WeightsSpec
+from potstill.spec.sections import CarveSpec
+from potstill.training.student import build_student
 from tiny import tiny_llama
 
 SNIPPET = """
@@ -48,32 +59,55 @@ def conversation(colour: str, thing: str) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
+ROWS = [conversation(colour, thing) for colour in COLOURS for thing in THINGS]
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the snippet's three files, in a project whose config stands above it."""
-    tiny_llama(tmp_path / "models" / "tiny", layers=1)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    rows = [conversation(colour, thing) for colour in COLOURS for thing in THINGS]
-    for name, part in (("training", rows[:24]), ("validation", rows[24:28]), ("test", rows[28:34])):
-        (folder / f"{name}_data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    monkeypatch.chdir(folder)
+    """A project with a working folder below it, where the snippet runs."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     return tmp_path
 
 
-def configure(workplace: Path, stub: OpenAIStub) -> None:
+@pytest.fixture(scope="module")
+def smollm2() -> tuple[Path, Path]:
+    """Folder and GGUF file of SmolLM2: the demo's, from the user's cache, and fetched there where they are missing."""
+    try:
+        return fetch_embedded(), embedded_gguf()
+    except PotstillError as error:
+        pytest.skip(f"the embedded teacher cannot be had: {error}")
+
+
+def prepare(workplace: Path, base_url: str, train: int, validation: int, test: int, **settings: object) -> None:
+    """The snippet's three files, and the config that says what its two models are."""
+    ends = {"training": train, "validation": train + validation, "test": train + validation + test}
+    start = 0
+    for name, end in ends.items():
+        (workplace / "work" / f"{name}_data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[start:end]))
+        start = end
     config = {
         "workspace_folder": "workspace",
-        "catalogue": {"deepseek-v3": {"base_url": stub.base_url, "api_model": "stub"}, "phi-4-mini": {"path": "models/tiny"}},
-        "settings": SETTINGS,
+        "catalogue": {"deepseek-v3": {"base_url": base_url, "api_model": "teacher"}, "phi-4-mini": {"path": "models/small"}},
+        "settings": SETTINGS | {key.replace("__", "."): value for key, value in settings.items()},
     }
     (workplace / "config.json").write_text(json.dumps(config))
 
 
+def carve_student(origin: Path, folder: Path) -> None:
+    """Two of the thirty layers, and the tokens of the rows."""
+
+    def token_use(tokenizer: Any) -> list[list[int]]:
+        return [tokenizer(message["content"])["input_ids"] for row in ROWS for message in row["messages"]]
+
+    build_student(load_weights(WeightsSpec(model=str(origin))), CarveSpec(layers=2, vocabulary="data"), token_use, folder)
+
+
 def test_the_snippet_runs_with_nothing_but_its_imports_changed(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
+    tiny_llama(workplace / "models" / "small", layers=1)
     with OpenAIStub(lambda payload: f"Surely: {payload['messages'][-1]['content']}") as stub:
-        configure(workplace, stub)
+        prepare(workplace, stub.base_url, train=24, validation=4, test=6)
         exec(compile(SNIPPET, "snippet.py", "exec"), names)
         assert {call["temperature"] for call in stub.calls} == {0.7, 0.0}, "the job's own when it teaches, greedy when it is measured"
     output = capsys.readouterr().out
@@ -92,3 +126,23 @@ def test_the_snippet_runs_with_nothing_but_its_imports_changed(workplace: Path, 
     assert (model.path / "model.safetensors").is_file()
     learnt = json.loads((job.folder / "training" / "summary.json").read_text())
     assert (learnt["learning_rate"], learnt["batch_size"], learnt["epochs"]) == (2e-5, 2, 3.0)
+
+
+def test_the_snippet_distils_small_real_models(workplace: Path, smollm2: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    folder, gguf = smollm2
+    carve_student(folder, workplace / "models" / "small")
+    with llama_cpp_server(gguf, "teacher") as base_url:
+        prepare(workplace, base_url, train=6, validation=2, test=3, gates__truncation=False)
+        exec(compile(SNIPPET, "snippet.py", "exec"), names)
+    assert "Performance improvement: " in capsys.readouterr().out
+    assert list(names["evaluation_results"]) == ["accuracy", "bleu_score", "inference_time"]
+    job = names["ml_client"].jobs.get(names["job"].name)
+    assert job.status == "Completed"
+    taught = [json.loads(line) for line in (job.folder / "generation" / "accepted.jsonl").read_text().splitlines()]
+    answers = [message["content"] for row in taught for message in row["messages"] if message["role"] == "assistant"]
+    assert len(set(answers)) > 1
+    assert all(any(letter.isalpha() for letter in answer) for answer in answers), "a real teacher writes words"
+    student = names["ml_client"].models.get("phi-4-mini-distilled")
+    before = (workplace / "models" / "small" / "model.safetensors").read_bytes()
+    assert (student.path / "model.safetensors").read_bytes() != before

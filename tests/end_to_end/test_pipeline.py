@@ -1,15 +1,14 @@
-"""One command from rows to report; what stands is skipped; a run that is killed in every stage ends as if it had not been."""
+"""One command from rows to report; what stands is skipped; a run that is told to stop says so."""
 
 import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from potstill.pipeline import plan_run
+from potstill.pipeline import plan_run, run_pipeline
 from potstill.spec import load_spec
 from tiny import tiny_llama
 
@@ -24,31 +23,8 @@ student: {{carve: {{layers: 2, vocabulary: data}}}}
 gates: {{format: false, truncation: false}}
 targets: {{positions: all}}
 generation: {{batch_size: 4}}
-training: {{epochs: 3, batch_size: 4, learning_rate: 0.01, evaluations: 2, save_minutes: 0.0005}}
+training: {{epochs: 3, batch_size: 4, learning_rate: 0.01, evaluations: 2}}
 evaluation: {{latency_rows: 2, resamples: 200}}
-"""
-
-# Runs the pipeline, and kills its own process, for real, at the first event of a kind.
-DRIVER = """\
-import os, signal, sys
-from pathlib import Path
-from potstill.pipeline import run_pipeline
-from potstill.spec import load_spec
-from potstill.store.events import Progressed, StageStarted
-
-stage, amount = sys.argv[3], float(sys.argv[4])
-inside = False
-
-def kill(event):
-    global inside
-    if isinstance(event, StageStarted):
-        inside = event.stage == stage
-        if inside and amount == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    if inside and isinstance(event, Progressed) and event.done >= amount > 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-run_pipeline(load_spec(Path(sys.argv[1])), Path(sys.argv[2]), listeners=(kill,))
 """
 
 
@@ -68,20 +44,6 @@ def write_job(folder: Path, teacher: Path) -> Path:
     return spec
 
 
-def drive(spec: Path, run: Path, stage: str = "none", amount: float = 0) -> int:
-    command = [sys.executable, "-c", DRIVER, str(spec), str(run), stage, str(amount)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode in (0, -9), result.stderr
-    return result.returncode
-
-
-def figures(value: Any) -> Any:
-    """A report without what a clock or a folder's place decides."""
-    if isinstance(value, dict):
-        return {key: figures(inner) for key, inner in value.items() if key not in {"timings", "machine", "created_at", "seconds"}}
-    return [figures(inner) for inner in value] if isinstance(value, list) else value
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
@@ -91,7 +53,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole_run(job: Path) -> Path:
     folder = job.parent / "runs" / "whole"
-    assert drive(job, folder) == 0
+    run_pipeline(load_spec(job), folder)
     return folder
 
 
@@ -104,24 +66,12 @@ def test_every_promised_file_is_there(whole_run: Path) -> None:
 
 def test_a_second_run_has_nothing_to_do(job: Path, whole_run: Path) -> None:
     before = (whole_run / "report.json").read_bytes()
-    assert drive(job, whole_run) == 0
+    run_pipeline(load_spec(job), whole_run)
     events = [json.loads(line) for line in (whole_run / "events.jsonl").read_text().splitlines()]
     last_start = max(i for i, event in enumerate(events) if event["event"] == "RunStarted")
     kinds = [event["event"] for event in events[last_start:]]
     assert kinds == ["RunStarted", *["StageSkipped"] * 5, "RunFinished"]
     assert (whole_run / "report.json").read_bytes() == before
-
-
-def test_a_run_killed_in_every_stage_ends_with_the_same_figures(job: Path, whole_run: Path) -> None:
-    cut = job.parent / "runs" / "cut"
-    for stage, amount in (("data", 0), ("generate", 8), ("train", 4), ("train", 11), ("evaluate", 0), ("evaluate", 4), ("report", 0)):
-        assert drive(job, cut, stage, amount) == -9, f"was not killed in {stage}"
-        assert not (cut / "report.json").exists()
-    assert drive(job, cut) == 0
-    reports = [json.loads((folder / "report.json").read_text()) for folder in (whole_run, cut)]
-    assert figures(reports[0]) == figures(reports[1])
-    weights = [(folder / "training" / "best" / "model.safetensors").read_bytes() for folder in (whole_run, cut)]
-    assert weights[0] == weights[1]
 
 
 def test_the_student_loads_without_potstill(whole_run: Path) -> None:

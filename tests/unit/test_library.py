@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import potstill
-from potstill.errors import CapabilityError, DataError, SpecError, StoreError
+from potstill.errors import CapabilityError, DataError, ModelError, SpecError, StoreError
 from potstill.library import _with_answer
 from potstill.models.echo import EchoModel
 from potstill.models.folder import identity
@@ -23,6 +23,8 @@ from tiny import tiny_llama
 
 WORDS = ["amber", "bronze", "coral", "denim", "ebony", "fawn", "ginger", "hazel", "ivory", "jade", "khaki", "lilac"]
 QUICK = TrainingSpec(epochs=1, batch_size=4, learning_rate=1e-3, evaluations=1)
+
+ALL_PASS = GatesSpec(format=False, refusal=False, truncation=False, verifier=False)
 
 
 def example(number: int, reference: str | None = None) -> Example:
@@ -89,8 +91,7 @@ def test_a_greeting_is_history_and_not_learnt() -> None:
 def test_answers_that_the_gates_drop_are_left_out_unless_the_gates_are_off() -> None:
     teacher = EchoModel(lambda request: "warm" if "number 1 " in request.messages[-1].content else "no idea", identity="shy")
     assert [row.id for row in potstill.generate_teacher_responses(teacher, ROWS, task="nli")] == ["row-1"]
-    everything = GatesSpec(format=False, refusal=False, truncation=False, verifier=False)
-    assert len(potstill.generate_teacher_responses(teacher, ROWS, task="nli", gates=everything)) == 12
+    assert len(potstill.generate_teacher_responses(teacher, ROWS, task="nli", gates=ALL_PASS)) == 12
 
 
 def test_nothing_acceptable_is_an_error_with_the_first_reason() -> None:
@@ -136,7 +137,7 @@ def test_rows_without_a_gold_answer_are_held_against_the_teachers() -> None:
     assert potstill.evaluate_accuracy(EchoModel(warm, identity="warm"), rows, task="summarization") == 0.0
 
 
-@pytest.mark.parametrize("task", ["poetry", TaskSpec(type="nli", labels=("a", "b"))])
+@pytest.mark.parametrize("task", ["poetry", 5, TaskSpec(type="nli", labels=("a", "b"))])
 def test_a_task_that_does_not_fit_is_refused(task: Any) -> None:
     with pytest.raises((SpecError, DataError)):
         potstill.evaluate_task_performance(EchoModel(), ROWS, task=task)
@@ -201,6 +202,39 @@ def test_other_weights_in_the_same_place_are_another_student(tmp_path: Path) -> 
 def test_a_model_without_weights_cannot_be_a_student(tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match="echo: only local models can be trained"):
         potstill.fine_tune_student(EchoModel(), ROWS, folder=tmp_path / "student")
+
+
+WORDS_FOR_A_MODEL = ["evaluate_accuracy", "evaluate_task_performance", "measure_inference_time"]
+
+
+@pytest.mark.parametrize("word", WORDS_FOR_A_MODEL)
+def test_a_model_is_named_by_a_text_or_a_path(word: str, tiny_teacher: Path) -> None:
+    of_path, of_text = (getattr(potstill, word)(name, ROWS[:2]) for name in (tiny_teacher, str(tiny_teacher)))
+    assert type(of_path) is type(of_text)
+    assert len(potstill.generate_teacher_responses(tiny_teacher, ROWS, gates=ALL_PASS, task="summarization")) == len(ROWS)
+
+
+def test_a_path_is_a_place_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="echo: there is no such folder"):
+        potstill.load_model(Path("echo"))
+
+
+@pytest.mark.parametrize("model", [None, 5, object()])
+@pytest.mark.parametrize("word", [*WORDS_FOR_A_MODEL, "generate_teacher_responses"])
+def test_what_is_no_model_is_refused(word: str, model: Any) -> None:
+    with pytest.raises(ModelError, match=f"found {type(model).__name__}; `potstill.load_model` opens one"):
+        getattr(potstill, word)(model, ROWS)
+    with pytest.raises(ModelError, match=f"not by {type(model).__name__}"):
+        potstill.load_model(model)
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"), [([{"prompt": "a"}], "dict"), ({"prompt": "a"}, "dict"), (None, "NoneType"), (iter(ROWS), "iterator")]
+)
+def test_rows_of_another_kind_are_refused(rows: Any, found: str) -> None:
+    with pytest.raises(DataError, match=f"not .*{found}"):
+        potstill.evaluate_accuracy(EchoModel(), rows)
 
 
 def test_run_refuses_a_bad_spec_in_whatever_shape(tmp_path: Path) -> None:

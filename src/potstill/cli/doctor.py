@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -10,8 +9,6 @@ import platform
 import re
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +16,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from potstill.errors import PotstillError
+
 Level = Literal["ok", "warning", "failure"]
 _COLOURS: dict[Level, str] = {"ok": "green", "warning": "yellow", "failure": "red"}
 _GIB = 2**30
 _HUB_SECONDS = 4.0
+_HUB_KEY = "HF_TOKEN"
 # What local training cannot do without; the rest of an extra is missed only by those who use it.
 _NEEDED_EXTRAS = {None: "failure", "train": "warning", "parquet": "warning"}
 
@@ -39,7 +39,7 @@ class Finding:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False) -> None:
     """Look over this machine: what works, what is missing, what to do. Exits with 1 where something must be mended."""
-    findings = [finding for look in LOOKS for finding in look()]
+    findings = [finding for look in LOOKS for finding in findings_of(look)]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -48,6 +48,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
             typer.echo(f"{finding.name:<16}{finding.found}" + (f"; {finding.advice}" if finding.advice else ""))
     if any(finding.level == "failure" for finding in findings):
         raise typer.Exit(1)
+
+
+def findings_of(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What one look finds; one that cannot be had is a failure of its own, and the others go on."""
+    try:
+        yield from look()
+    except (PotstillError, OSError) as error:
+        yield Finding(look.__name__.removeprefix("look_at_").replace("_", " "), "failure", str(error), "mend that, and look again")
 
 
 def look_at_python() -> Iterator[Finding]:
@@ -118,15 +126,17 @@ def look_at_disk() -> Iterator[Finding]:
 
 def look_at_packages() -> Iterator[Finding]:
     """Each package that Potstill names, with the version that is there and the one that is needed."""
-    for requirement in importlib.metadata.requires("potstill") or ():
+    from importlib import metadata
+
+    for requirement in metadata.requires("potstill") or ():
         name, least, extra = parse_requirement(requirement)
         level = _NEEDED_EXTRAS.get(extra)
         if level is None:
             continue
         install = f"pip install 'potstill[{extra}]'" if extra else "pip install potstill"
         try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
             yield Finding(name, "failure" if extra is None else "warning", "not installed", f"`{install}`")
             continue
         if _numbers(version) < _numbers(least):
@@ -137,7 +147,12 @@ def look_at_packages() -> Iterator[Finding]:
 
 def look_at_the_hub() -> Iterator[Finding]:
     """Whether the model hub answers; not asked where HF_HUB_OFFLINE says so."""
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    import urllib.error
+    import urllib.request
+    from http.client import HTTPException
+
+    # A mirror's address may carry a login, which belongs on no screen.
+    address = re.sub(r"^(\w+://)?[^/?#]*@", r"\1", os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         yield Finding("model hub", "ok", "not asked: HF_HUB_OFFLINE is set")
         return
@@ -145,7 +160,7 @@ def look_at_the_hub() -> Iterator[Finding]:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_HUB_SECONDS).close()
     except urllib.error.HTTPError as error:
         yield Finding("model hub", "ok" if error.code < 500 else "warning", f"{address} answers with {error.code}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         cure = "the embedded teacher and model folders work without it; set HF_HUB_OFFLINE=1 to stop trying, or HF_ENDPOINT to a mirror"
         yield Finding("model hub", "warning", f"{address} cannot be reached ({reason})", cure)
@@ -154,15 +169,15 @@ def look_at_the_hub() -> Iterator[Finding]:
 
 
 def look_at_keys() -> Iterator[Finding]:
-    """Which keys of the catalogue's endpoints are set: their names, never their values."""
+    """Which keys of the catalogue's endpoints and of the model hub are set: their names, never their values."""
     from potstill.models.catalogue import entries
 
-    names = sorted({name for entry in entries().values() if (name := entry.api_key_env)})
+    names = sorted({name for entry in entries().values() if (name := entry.api_key_env)} | {_HUB_KEY})
     there = [name for name in names if os.environ.get(name)]
     if there:
         yield Finding("keys", "ok", f"set: {', '.join(there)}")
     else:
-        yield Finding("keys", "warning", "none is set", f"local teachers need none; an endpoint's is one of {', '.join(names)}")
+        yield Finding("keys", "warning", "none is set", f"local teachers need none; others need one of {', '.join(names)}")
 
 
 def look_at_the_compiler() -> Iterator[Finding]:

@@ -6,60 +6,80 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from potstill.cli.fit import LocalModel, count_tokens
+from potstill.models.look_up import LocalModel
 from potstill.records import Example, Message
-from potstill.spec import PriceSpec, RunSpec
+from potstill.spec import RunSpec
 from potstill.tasks.base import Task
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 SAMPLE_ROWS = 1_000
+CHARACTERS_A_TOKEN = 4.0
+"""The usual rule for English text, where no tokenizer is at hand."""
+TOKENS_A_MESSAGE = 5
+"""What chat templates put around a message, roughly."""
 # Arithmetic in float32 that a core does a second in products of matrices; 115e9 were measured on two cores (AMD EPYC).
 _FLOPS_A_CORE = 50e9
+# Weights that pass through the processor a second when one answer is written alone; 2.4e9 to 3.0e9 were measured on two cores.
+_WEIGHTS_ALONE = 2.5e9
+_WARM_UP = 1
+"""Answers before the clock runs, for each system."""
+
+
+def count_tokens(tokenizer: Tokenizer | None, messages: Iterable[Message]) -> int:
+    """Tokens of a chat, with a few a message for the template; a quarter of the characters where there is no tokenizer."""
+    texts = [message.content for message in messages]
+    if tokenizer is None:
+        inside = sum(len(text) for text in texts) / CHARACTERS_A_TOKEN
+    else:
+        inside = sum(len(found.ids) for found in tokenizer.encode_batch(texts, add_special_tokens=False))
+    return round(inside) + TOKENS_A_MESSAGE * len(texts)
 
 
 @dataclass(frozen=True)
 class SplitSize:
     """A split in tokens: the `questions` that it asks, tokens `read` and `written` by them all.
 
-    `lengths` are those of the rows looked at, prompt and answer together. `counted` says that answers were measured on the
-    references; else they are taken to be as long as the task allows.
+    `lengths` are those of the rows looked at, prompt and known answer together; `longest` with answers as long as the task allows where
+    none is known.
     """
 
     questions: int
     read: int
     written: int
     lengths: tuple[int, ...]
-    counted: bool
+    longest: tuple[int, ...]
 
 
-def measure_split(rows: Sequence[Example], task: Task, reader: LocalModel | None) -> SplitSize:
-    """Questions and tokens of a split, scaled up from at most 1,000 evenly spaced rows; `reader` is whose tokens count."""
+def measure_split(rows: Sequence[Example], task: Task, tokenizer: Tokenizer | None) -> SplitSize:
+    """Questions and tokens of a split, scaled up from at most 1,000 evenly spaced rows; `tokenizer` is whose tokens count."""
     sample = sample_rows(rows)
-    sizes: list[tuple[int, int]] = []
-    lengths, counted = [], True
-    for row in sample:
-        asked = [_question_size(question, task, reader) for question in task.expand(row)]
-        counted = counted and all(known for *_, known in asked)
-        sizes += [(prompt, answer) for prompt, answer, _ in asked]
-        lengths.append(max((prompt + answer for prompt, answer, _ in asked), default=0))
+    asked = [[_question_size(question, task, tokenizer) for question in task.expand(row)] for row in sample]
+    sizes = [size for of_row in asked for size in of_row]
     scale = len(rows) / max(len(sample), 1)
     return SplitSize(
         questions=round(len(sizes) * scale),
         read=round(sum(prompt for prompt, _ in sizes) * scale),
-        written=round(sum(answer for _, answer in sizes) * scale),
-        lengths=tuple(lengths),
-        counted=counted,
+        written=round(sum(_longest(answer, task) for _, answer in sizes) * scale),
+        lengths=tuple(max((prompt + (answer or 0) for prompt, answer in of_row), default=0) for of_row in asked),
+        longest=tuple(max((prompt + _longest(answer, task) for prompt, answer in of_row), default=0) for of_row in asked),
     )
 
 
-def _question_size(question: Example, task: Task, reader: LocalModel | None) -> tuple[int, int, bool]:
-    """Tokens of the prompt and of the answer, and whether a reference tells the latter."""
-    tokenizer = reader.tokenizer if reader is not None else None
+def _question_size(question: Example, task: Task, tokenizer: Tokenizer | None) -> tuple[int, int | None]:
+    """Tokens of the prompt, and of the answer where a reference tells."""
     prompt = count_tokens(tokenizer, task.render(question) or question.messages)
     answers = [count_tokens(tokenizer, [Message("assistant", gold)]) for gold in question.reference]
-    return prompt, min(max(answers, default=task.max_new_tokens), task.max_new_tokens), bool(answers)
+    return prompt, min(max(answers), task.max_new_tokens) if answers else None
+
+
+def _longest(answer: int | None, task: Task) -> int:
+    return task.max_new_tokens if answer is None else answer
 
 
 def sample_rows(rows: Sequence[Example]) -> list[Example]:
@@ -69,42 +89,54 @@ def sample_rows(rows: Sequence[Example]) -> list[Example]:
     return [rows[index * len(rows) // SAMPLE_ROWS] for index in range(SAMPLE_ROWS)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Bill:
-    """What the teacher is asked for in the whole run, evaluation included; `counted` as in SplitSize."""
+    """What a model is asked for: calls, tokens read and written."""
 
-    calls: int
-    read: int
-    written: int
-    counted: bool
+    calls: int = 0
+    read: int = 0
+    written: int = 0
 
-    def dollars(self, price: PriceSpec | None) -> float | None:
-        """What it costs; None where the price is unknown."""
-        if price is None or price.input_per_million is None or price.output_per_million is None:
-            return None
-        return (self.read * price.input_per_million + self.written * price.output_per_million) / 1e6
+    def __add__(self, other: Bill) -> Bill:
+        return Bill(self.calls + other.calls, self.read + other.read, self.written + other.written)
 
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.read + self.written
 
-def teacher_bill(spec: RunSpec, sizes: dict[str, SplitSize], *, validation_asked: bool) -> Bill:
-    """The teacher's share: training rows, validation rows where those lack references, and test rows where it is evaluated."""
-    asked = [sizes["train"]]
-    if validation_asked:
-        asked.append(sizes["validation"])
-    if "teacher" in spec.evaluation.systems:
-        asked.append(sizes["test"])
-    return Bill(
-        calls=sum(size.questions for size in asked),
-        read=sum(size.read for size in asked),
-        written=sum(size.written for size in asked),
-        counted=all(size.counted for size in asked),
-    )
+    def times(self, share: float) -> Bill:
+        """So many times of it, rounded."""
+        return Bill(round(self.calls * share), round(self.read * share), round(self.written * share))
 
 
-def asking_seconds(bill: Bill, teacher: LocalModel) -> float | None:
-    """Seconds that a local teacher takes on this machine's processors: two operations a weight and token; None on accelerators."""
-    if teacher.parameters is None or _has_accelerator():
+def bill_of(size: SplitSize) -> Bill:
+    """All questions of a split, asked once."""
+    return Bill(size.questions, size.read, size.written)
+
+
+def latency_bill(spec: RunSpec, test: Bill) -> Bill:
+    """The test questions that a system is asked once more, one by one, for the clock."""
+    calls = min(spec.evaluation.latency_rows, test.calls) + _WARM_UP
+    share = calls / max(test.calls, 1)
+    return Bill(calls, round(test.read * share), round(test.written * share))
+
+
+def asking_seconds(bill: Bill, parameters: float | None) -> float | None:
+    """Seconds that a local model takes on this machine's processors, in batches: two operations a weight and token.
+
+    None where its size is unknown, or an accelerator does the work.
+    """
+    if parameters is None or _has_accelerator():
         return None
-    return 2 * teacher.parameters * (bill.read + bill.written) / _machine_flops()
+    return 2 * parameters * (bill.read + bill.written) / _machine_flops()
+
+
+def timing_seconds(bill: Bill, parameters: float | None) -> float | None:
+    """Seconds that a local model takes for answers one by one; None as in `asking_seconds`."""
+    if parameters is None or _has_accelerator():
+        return None
+    return parameters * bill.written / _WEIGHTS_ALONE
 
 
 def training_seconds(spec: RunSpec, train: SplitSize, student: float | None, teacher: float | None) -> float | None:

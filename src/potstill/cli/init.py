@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -21,6 +22,9 @@ from potstill.store.atomic import write_jsonl, write_text
 
 SPEC_NAME = "potstill.yaml"
 _SPLITS = ("train", "validation", "test")
+_TEACHER = "Teacher: a name of `potstill models`, a hub id or a path"
+_STUDENT = "Student: a name of `potstill models`, a hub id or a path"
+_WIDTH = 120
 _SAMPLE_ROWS = {"train": range(6), "validation": range(6, 8), "test": range(8, 10)}
 
 
@@ -36,6 +40,11 @@ class Answers:
     teacher: str = "deepseek-v3"
     student: str = "phi-4-mini"
     carve_layers: int | None = None
+    sample: bool = False
+
+    def with_sample(self) -> Answers:
+        """The tiny data set in place of rows of one's own, and models that need no key."""
+        return replace(self, teacher="smollm2-135m-instruct", student="", carve_layers=10, sample=True)
 
     def sections(self) -> dict[str, Any]:
         """The parts of the spec that were asked for."""
@@ -61,28 +70,36 @@ def init(
     """Write a commented run spec, after a short interview."""
     answers = Answers(name=_name_of(folder))
     if sample:
-        answers = replace(answers, teacher="smollm2-135m-instruct", student="", carve_layers=10)
-    elif not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("there is no terminal to ask questions at; `potstill init --yes` takes the defaults")
+        answers = answers.with_sample()
+    if not yes and sys.stdin.isatty():
         answers = interview(answers)
-    files = [SPEC_NAME, *(f"{split}.jsonl" for split in _SPLITS)] if sample else [SPEC_NAME]
+    elif not yes and not sample:
+        raise UsageError("there is no terminal to ask questions at; `potstill init --yes` takes the defaults")
+    files = [SPEC_NAME, *(f"{split}.jsonl" for split in _SPLITS)] if answers.sample else [SPEC_NAME]
     for name in files:
         if (folder / name).exists():
             raise UsageError(f"{folder / name}: is there already, and is not overwritten; remove it, or name another folder")
-    if sample:
+    if answers.sample:
         for split in _SPLITS:
             write_jsonl(folder / f"{split}.jsonl", sample_rows(split))
     write_text(folder / SPEC_NAME, spec_text(answers.sections()))
     path = folder / SPEC_NAME
     typer.echo(f"wrote {', '.join(str(folder / name) for name in files)}")
-    if sample:
+    if answers.sample:
         typer.echo("The sample shows how a run works, in a minute. Its teacher is too small for labels: see `potstill demo` for a result.")
     typer.echo(f"next: `potstill check {path}`, then `potstill run {path}`")
 
 
 def interview(answers: Answers) -> Answers:
-    """Ask for what a spec cannot do without."""
+    """Ask for what a spec cannot do without; who has no rows yet is offered the sample."""
+    if not answers.sample and not typer.confirm(
+        "Have you rows already? (no: a tiny sample is written, to see how a run works)", default=True
+    ):
+        answers = answers.with_sample()
+    if answers.sample:
+        teacher = typer.prompt(_TEACHER, default=answers.teacher)
+        student = typer.prompt(f"{_STUDENT} (empty: carved out of the teacher)", default="", show_default=False)
+        return replace(answers, teacher=teacher, student=student, carve_layers=None if student else answers.carve_layers)
     tasks = get_args(TaskType)
     task = ""
     while task not in tasks:
@@ -94,8 +111,8 @@ def interview(answers: Answers) -> Answers:
         train=typer.prompt("Training rows, a JSONL, CSV or Parquet file", default=answers.train),
         validation=typer.prompt(f"Validation rows {optional}", default="", show_default=False),
         test=typer.prompt(f"Test rows {optional}", default="", show_default=False),
-        teacher=typer.prompt("Teacher: a name of `potstill models`, a hub id or a path", default=answers.teacher),
-        student=typer.prompt("Student: a name of `potstill models`, a hub id or a path", default=answers.student),
+        teacher=typer.prompt(_TEACHER, default=answers.teacher),
+        student=typer.prompt(_STUDENT, default=answers.student),
     )
 
 
@@ -115,11 +132,12 @@ def spec_text(sections: dict[str, Any]) -> str:
     for name, field in RunSpec.model_fields.items():
         section = _section(field.annotation)
         given = sections.get(name)
-        lines.append(f"# {_first_sentence((section.__doc__ if section else field.description) or '')}")
+        lines += _wrapped("# ", (section.__doc__ if section else field.description) or "")
         if section is None:
             lines.append(_pair(name, given) if given is not None else f"# {_pair(name, field.default)}")
         else:
-            lines.append(f"{name}:" if given else f"# {name}:")
+            # A header over nothing but comments is fine, and so is any of them alone without its `#`.
+            lines.append(f"{name}:")
             lines += _section_lines(section, given or {})
         lines.append("")
     return "\n".join(lines)
@@ -129,8 +147,8 @@ def _section_lines(section: type[BaseModel], given: dict[str, Any]) -> Iterator[
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         value = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
-        explained = f"  # {_first_sentence(field.description or '')}"
-        yield f"  {_pair(name, given[name])}{explained}" if name in given else f"  # {_pair(name, value)}{explained}"
+        pair = _pair(name, given[name]) if name in given else f"# {_pair(name, value)}"
+        yield from _wrapped(f"  {pair}  # ", f"{field.description} {_keys_of(field.annotation)}")
 
 
 def _pair(name: str, value: Any) -> str:
@@ -143,8 +161,17 @@ def _section(annotation: object) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _first_sentence(text: str) -> str:
-    return re.split(r"(?<=[.])\s(?=[A-Z`])", " ".join(text.split()), maxsplit=1)[0]
+def _keys_of(annotation: object) -> str:
+    """The keys of a section that need not be there: nothing else in the file tells them."""
+    inner = [section for choice in get_args(annotation) if (section := _section(choice)) is not None]
+    return "".join(f"Its keys: {', '.join(section.model_fields)}." for section in inner)
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    indent = " " * (len(start) - len(start.lstrip()))
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=start, subsequent_indent=f"{indent}#     ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _name_of(folder: Path) -> str:

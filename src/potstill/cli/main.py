@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -52,6 +53,8 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (by default this process's); exit with 0, 1 (a user can act on the message), 2 (usage) or 130 (stopped)."""
     signal.signal(signal.SIGTERM, _stop)
+    # What is imported stays: looking it through for garbage, again with each further import, is a part of every start.
+    gc.freeze()
     try:
         app(arguments)
     except PotstillError as error:

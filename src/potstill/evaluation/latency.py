@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from potstill.errors import DataError, ModelError
+from potstill.models.ask import ask_async
 from potstill.models.base import Model
-from potstill.records import Example, Message, Request, Sampling
+from potstill.models.budget import Budget
+from potstill.records import Completion, Example, Message, Request, Sampling
+from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
 
 Timing = dict[str, float | int]
@@ -71,6 +74,28 @@ async def time_each(
     if not any(found):
         raise ModelError(f"{model.name}: every call failed while latency was measured, the last: {failure}; run the same command again")
     return found
+
+
+async def time_recorded(
+    model: Model, requests: Sequence[Request], ledger: Ledger, budget: Budget, *, warm_up: int, on_answer: Callable[[], None]
+) -> list[Timed | None]:
+    """`time_each` of an endpoint, through the ledger: each call is held against the budget, and none is paid twice.
+
+    The calls are of their own, with a name of their own: an answer that is in the ledger for another reason was not timed alone.
+    """
+    if not requests:
+        raise DataError("no rows to measure: give at least one")
+    named = [replace(requests[0], prompt_version=f"warm-up {number}") for number in range(warm_up)]
+    named += [replace(request, prompt_version="latency") for request in requests]
+    found: list[Completion] = []
+    for request in named:
+        answers = await ask_async(model, [request], ledger, budget=budget)
+        found.append(answers.of(request))
+        on_answer()
+    timed = [None if one.finish_reason == "error" else Timed(one.latency_s, one.usage.output_tokens) for one in found[warm_up:]]
+    if not any(timed):
+        raise ModelError(f"{model.name}: every call failed while latency was measured ({found[-1].error}); run the same command again")
+    return timed
 
 
 def summarise(answers: Sequence[Timed]) -> Timing:

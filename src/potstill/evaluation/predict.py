@@ -9,6 +9,7 @@ from typing import Any
 from potstill.errors import DataError, ModelError
 from potstill.models.ask import ask_async
 from potstill.models.base import Model
+from potstill.models.budget import Budget
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
@@ -73,14 +74,21 @@ def greedy_requests(questions: Sequence[Question], max_new_tokens: int) -> list[
 
 
 async def ask_questions(
-    model: Model, task: Task, questions: Sequence[Question], ledger: Ledger, *, max_new_tokens: int, progress: Progress | None = None
+    model: Model,
+    task: Task,
+    questions: Sequence[Question],
+    ledger: Ledger,
+    *,
+    max_new_tokens: int,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> list[Reply]:
     """Replies in the order of the questions; what the ledger holds already is not asked again.
 
-    Raises EndpointError where the endpoint broke the contract, ModelError where every call failed.
+    Raises EndpointError where the endpoint broke the contract, ModelError where every call failed, BudgetError where a cap is reached.
     """
     requests = greedy_requests(questions, max_new_tokens)
-    answers = await ask_async(model, requests, ledger, progress)
+    answers = await ask_async(model, requests, ledger, progress, budget)
     replies = [_read(task, answers.of(request), local=model.capabilities.logits) for request in requests]
     if all(reply.failed or reply.no_room for reply in replies):
         raise ModelError(f"{model.name}: all {len(replies)} calls failed; the first: {replies[0].completion.error}")

@@ -24,7 +24,7 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
-from potstill.evaluation.systems import ask_system, measure_systems
+from potstill.evaluation.systems import Examiner
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
@@ -81,9 +81,10 @@ def work(run: Run, resumed: bool) -> str:
     questions = build_questions(task, rows)
     metrics = _choose_metrics(run, task, labels, questions)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
-        replies: dict[str, list[Reply]] = {system: ask_system(run, system, task, questions, ledger) for system in spec.evaluation.systems}
-    scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
-    measured = measure_systems(run, task, questions, replies)
+        examiner = Examiner(run, task, ledger)
+        replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in spec.evaluation.systems}
+        scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
+        measured = examiner.measure(questions, replies)
     head = {"schema_version": SCHEMA_VERSION, "task": spec.task.type, "rows": len(rows)}
     _write(run, {**head, **scores, **_split_measured(measured)}, questions, replies)
     return _describe(scores, len(questions))

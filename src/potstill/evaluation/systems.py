@@ -8,11 +8,12 @@ from typing import Any
 
 from potstill.errors import ModelError
 from potstill.evaluation.compare import TEACHER
-from potstill.evaluation.latency import summarise, time_each
+from potstill.evaluation.latency import summarise, time_each, time_recorded
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
 from potstill.evaluation.predict import Question, Reply, ask_questions, greedy_requests
-from potstill.models.echo import EchoModel
+from potstill.models.base import Remote
+from potstill.models.budget import Budget
 from potstill.models.load import load_local, load_teacher, weights_of
 from potstill.models.locate import is_local
 from potstill.records import Request
@@ -26,27 +27,87 @@ _FOLDERS = {"baseline": "baseline", "student": "best"}
 _WARM_UP = 1
 
 
-def ask_system(run: Run, system: str, task: Task, questions: Sequence[Question], ledger: Ledger) -> list[Reply]:
-    """A system's replies to all questions; those that stand in the ledger are not asked for again."""
-    return asyncio.run(_ask(run, system, task, questions, ledger))
+class Examiner:
+    """Asks the systems of a run one after the other, then times them; the ledger keeps what was answered.
 
-
-def measure_systems(
-    run: Run, task: Task, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]
-) -> dict[str, dict[str, Any]]:
-    """Measurements of each system of `replies`: `where`, latency, rate, memory, sizes; all are timed on the same questions.
-
-    A local model is measured in a process of its own; an endpoint over the wire, from here. Raises ModelError where no question was
-    answered by all.
+    What the teacher is asked counts against the run's budget, with what it was asked before.
     """
-    answered = [question for index, question in enumerate(questions) if all(_arrived(found[index]) for found in replies.values())]
-    requests = _latency_requests(run, task, answered)
-    measured = {system: _measure(run, system, requests) for system in replies}
-    answers = {system: found.pop("answers") for system, found in measured.items()}
-    common = [index for index in range(len(requests)) if all(found[index] is not None for found in answers.values())]
-    if not common:
-        raise ModelError("no question was answered by every system while latency was measured; run the same command again")
-    return {system: {**found, **summarise([answers[system][index] for index in common])} for system, found in measured.items()}
+
+    def __init__(self, run: Run, task: Task, ledger: Ledger) -> None:
+        self._run, self._task, self._ledger = run, task, ledger
+        self._budget: Budget | None = None
+
+    def ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
+        """A system's replies to all questions; those that stand in the ledger are not asked for again."""
+        return asyncio.run(self._ask(system, questions))
+
+    def measure(self, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]) -> dict[str, dict[str, Any]]:
+        """Measurements of each system of `replies`: `where`, latency, rate, memory, sizes; all are timed on the same questions.
+
+        A local model is measured in a process of its own; an endpoint over the wire, from here. Raises ModelError where no question was
+        answered by all.
+        """
+        answered = [question for index, question in enumerate(questions) if all(_arrived(found[index]) for found in replies.values())]
+        requests = _latency_requests(self._run, self._task, answered)
+        measured = {system: self._time(system, requests) for system in replies}
+        answers = {system: found.pop("answers") for system, found in measured.items()}
+        common = [index for index in range(len(requests)) if all(found[index] is not None for found in answers.values())]
+        if not common:
+            raise ModelError("no question was answered by every system while latency was measured; run the same command again")
+        return {system: {**found, **summarise([answers[system][index] for index in common])} for system, found in measured.items()}
+
+    async def _ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
+        run, weights = self._run, local_weights(self._run, system)
+        batch_size = run.spec.generation.batch_size
+        model = load_teacher(run.spec.teacher, run.spec.generation) if weights is None else load_local(weights, batch_size)
+        self._ledger.run = system
+        try:
+            with run.events.progress(f"{system} answers", len(questions), "answers") as progress:
+                return await ask_questions(
+                    model,
+                    self._task,
+                    questions,
+                    self._ledger,
+                    max_new_tokens=self._task.max_new_tokens,
+                    progress=progress,
+                    budget=self._teacher_budget() if system == TEACHER else None,
+                )
+        finally:
+            await model.close()
+
+    def _time(self, system: str, requests: Sequence[Request]) -> dict[str, Any]:
+        weights = local_weights(self._run, system)
+        with self._run.events.progress(f"{system} latency", len(requests) + _WARM_UP, "answers") as progress:
+            if weights is None:
+                return asyncio.run(self._time_here(requests, progress))
+            request = MeasureRequest(weights, tuple(requests), _threads(), _WARM_UP)
+            return {"where": "in a process of its own", **measure_alone(request, progress.advance)}
+
+    async def _time_here(self, requests: Sequence[Request], progress: Progress) -> dict[str, Any]:
+        model = load_teacher(self._run.spec.teacher, self._run.spec.generation)
+        try:
+            if isinstance(model, Remote):
+                self._ledger.run = TEACHER
+                budget = self._teacher_budget()
+                answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
+                where = "over the wire"
+            else:
+                answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
+                where = "in this process"
+        finally:
+            await model.close()
+        return {"where": where, "answers": answers, **profile_memory(model)}
+
+    def _teacher_budget(self) -> Budget:
+        """What is left of the run's budget; the same for all that the teacher is asked here."""
+        if self._budget is None:
+            spec, path = self._run.spec, self._run.ledger_path
+            if path.exists():
+                with Ledger(path, run=spec.name) as earlier:
+                    self._budget = Budget.left(spec.generation.budget, earlier, self._ledger)
+            else:
+                self._budget = Budget.left(spec.generation.budget, self._ledger)
+        return self._budget
 
 
 def local_weights(run: Run, system: str) -> WeightsSpec | None:
@@ -62,36 +123,8 @@ def local_weights(run: Run, system: str) -> WeightsSpec | None:
     )
 
 
-async def _ask(run: Run, system: str, task: Task, questions: Sequence[Question], ledger: Ledger) -> list[Reply]:
-    weights = local_weights(run, system)
-    model = load_teacher(run.spec.teacher, run.spec.generation) if weights is None else load_local(weights, run.spec.generation.batch_size)
-    try:
-        with run.events.progress(f"{system} answers", len(questions), "answers") as progress:
-            return await ask_questions(model, task, questions, ledger, max_new_tokens=task.max_new_tokens, progress=progress)
-    finally:
-        await model.close()
-
-
 def _arrived(reply: Reply) -> bool:
     return not reply.failed and not reply.no_room
-
-
-def _measure(run: Run, system: str, requests: Sequence[Request]) -> dict[str, Any]:
-    weights = local_weights(run, system)
-    with run.events.progress(f"{system} latency", len(requests) + _WARM_UP, "answers") as progress:
-        if weights is None:
-            return asyncio.run(_measure_here(run, requests, progress))
-        request = MeasureRequest(weights, tuple(requests), _threads(), _WARM_UP)
-        return {"where": "in a process of its own", **measure_alone(request, progress.advance)}
-
-
-async def _measure_here(run: Run, requests: Sequence[Request], progress: Progress) -> dict[str, Any]:
-    model = load_teacher(run.spec.teacher, run.spec.generation)
-    try:
-        answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
-    finally:
-        await model.close()
-    return {"where": "in this process" if isinstance(model, EchoModel) else "over the wire", "answers": answers, **profile_memory(model)}
 
 
 def _latency_requests(run: Run, task: Task, questions: Sequence[Question]) -> list[Request]:

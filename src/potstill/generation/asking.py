@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from potstill.generation.interview import Interview
-from potstill.models.ask import Answers, ask_all
+from potstill.models.ask import Answers, ask_all, leave
 from potstill.models.base import Model
 from potstill.models.budget import Budget
 from potstill.records import Example, Request
@@ -31,19 +31,44 @@ def rows_of(*splits: Sequence[Example]) -> Rows:
 
 
 def ask_rows(
-    interview: Interview, rows: Rows, count: int, log: EventLog, *, budget: Budget | None = None, title: str = "teacher answers"
+    interview: Interview,
+    rows: Rows,
+    count: int,
+    log: EventLog,
+    *,
+    budget: Budget | None = None,
+    title: str = "teacher answers",
+    batched: bool = False,
 ) -> None:
     """Ask everything about `count` rows that is not in the ledger yet; the models stay open. Raises as `ask_async`.
 
+    `batched` asks endpoints by their provider's batches.
+
     Memory does not grow with the rows: each step passes over them, and over the ledger, anew.
     """
-    asyncio.run(ask_rows_async(interview, rows, count, log, budget=budget, title=title))
+
+    async def once() -> None:
+        try:
+            await ask_rows_async(interview, rows, count, log, budget=budget, title=title, batched=batched)
+        finally:
+            await leave(seat.model for seat in interview.seats)
+
+    asyncio.run(once())
 
 
 async def ask_rows_async(
-    interview: Interview, rows: Rows, count: int, log: EventLog, *, budget: Budget | None = None, title: str = "teacher answers"
+    interview: Interview,
+    rows: Rows,
+    count: int,
+    log: EventLog,
+    *,
+    budget: Budget | None = None,
+    title: str = "teacher answers",
+    batched: bool = False,
 ) -> None:
     """`ask_rows` inside a running event loop."""
+    from potstill.models.batch import by_batches
+
     models = list({id(seat.model): seat.model for seat in interview.seats}.values())
     going_on, number = count, 1
     while going_on:
@@ -51,7 +76,7 @@ async def ask_rows_async(
         expected = going_on * interview.first_asks
         with log.progress(title if number == 1 else f"{title}, step {number}", expected, "answers") as progress:
             streams = [(model, _requests(interview, rows(), number, model, found)) for model, found in zip(models, counts, strict=True)]
-            answers = await ask_all(streams, interview.ledger, progress, budget)
+            answers = await ask_all(streams, interview.ledger, progress, budget, way=by_batches if batched else None)
             progress.skip(expected - sum(map(_seen, answers)))  # rows that ended before this step, or asked less
         going_on, number = counts[0].going_on, number + 1
 

@@ -79,11 +79,14 @@ class Tally:
                 self.examples.append(f"row {judged.example.id}: {verdict.gate}: {verdict.reason}{said}")
 
 
-def judge_rows(interview: Interview, rows: Iterable[Example]) -> Iterator[Judged]:
-    """Every row with what came of it, in order; what the gates said goes into the ledger on the way, unless that is read-only."""
+def judge_rows(interview: Interview, rows: Iterable[Example], *, note: bool = True) -> Iterator[Judged]:
+    """Every row with what came of it, in order; what the gates said goes into the ledger on the way, unless that is read-only.
+
+    Without `note` nothing is written: for gates that are not the run's own.
+    """
     judged = (_judge(interview, example) for example in rows)
     while some := list(itertools.islice(judged, _ROWS_A_TRANSACTION)):
-        if interview.ledger.read_only is None:
+        if note and interview.ledger.read_only is None:
             _note_verdicts(interview.ledger, some)
         yield from some
 
@@ -110,7 +113,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     """
     tallies: dict[SplitName, Tally] = {"train": Tally(), "validation": Tally()}
     before, after = Description(interview.task, len(train)), Description(interview.task, len(train))
-    left_out = _surplus(interview, train)
+    left_out = balanced_away(interview, train)
     with write_atomic(folder / "rejected.jsonl") as rejected, write_atomic(folder / "accepted.jsonl") as accepted:
         for judged in judge_rows(interview, train):
             for candidate in judged.outcome.candidates[-1:] if judged.outcome is not None else ():
@@ -139,7 +142,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     return summarise(tallies, spent)
 
 
-def _surplus(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
+def balanced_away(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
     """Ids of rows that balance leaves out; another pass over the rows, where the spec asks for balance."""
     spec = interview.generation.balance
     if spec is None:

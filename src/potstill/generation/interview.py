@@ -11,6 +11,7 @@ from potstill.generation.choosing import CHOICES, Chosen, Situation
 from potstill.generation.choosing.judge import mark, read_mark
 from potstill.generation.gates import GateContext, pass_gates
 from potstill.generation.prompting import Strategy, build_strategy
+from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
 from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.ask import request_key
@@ -79,13 +80,21 @@ class Interview:
         generation: GenerationSpec | None = None,
         gates: GatesSpec | None = None,
         judge: Seat | None = None,
+        examples: Sequence[Worked] = (),
     ) -> None:
+        self.examples = tuple(examples)
         self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
         self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
         self._strategy: Strategy = build_strategy(self.generation.prompting)
         self._route = ROUTES[self.generation.route]
         self._choice = choice_name(self.generation, task)
         self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None
+
+    def under(self, gates: GatesSpec) -> Interview:
+        """The same answers, judged by other gates."""
+        return Interview(
+            self.task, self.teachers, self.ledger, generation=self.generation, gates=gates, judge=self.judge, examples=self.examples
+        )
 
     @property
     def seats(self) -> tuple[Seat, ...]:
@@ -170,8 +179,9 @@ class Interview:
         candidates: list[Candidate] = []
         chosen = Chosen(())
         groups = self._route(example, self.teachers)
+        told = with_examples(messages, self.examples, example)
         for number, group in enumerate(groups):
-            talks = [self._strategy.talk(seat, messages, sample) for seat in group for sample in range(self.generation.samples)]
+            talks = [self._strategy.talk(seat, told, sample) for seat in group for sample in range(self.generation.samples)]
             replies = yield from together(talks, last=last and number == len(groups) - 1)
             fresh = [self._judged(example, messages, reply) for reply in replies]
             candidates += fresh

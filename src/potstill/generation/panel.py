@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from potstill.errors import BudgetError, SpecError, StoreError
-from potstill.generation.interview import Interview
 from potstill.generation.talk import Seat
 from potstill.models.base import Capabilities, Model
-from potstill.models.budget import Budget, Caps
 from potstill.models.load import load_teacher
 from potstill.records import Completion, Request, Sampling, Usage
 from potstill.spec import RunSpec
 from potstill.spec.sections import BudgetSpec, TeacherSpec
 from potstill.store.atomic import read_json, write_json
-from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
 
 _JUDGE_TOKENS = 256
@@ -59,12 +55,9 @@ def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[P
         _require_prices(spec.generation.budget, panel)
         yield panel
     finally:
+        import asyncio  # here, so that a run can be foreseen without it
+
         asyncio.run(_close(panel))
-
-
-def open_interview(spec: RunSpec, task: Task, panel: Panel, ledger: Ledger) -> Interview:
-    """The panel, asked as the spec says; whoever asks for a run asks by this."""
-    return Interview(task, panel.teachers, ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge)
 
 
 class Silent:
@@ -123,16 +116,6 @@ def teacher_sampling(spec: RunSpec, task: Task, teacher: TeacherSpec | None = No
         top_p=asked.top_p,
         seed=spec.seed,
     )
-
-
-def caps_of(budget: BudgetSpec) -> Caps:
-    """A spec's caps."""
-    return Caps(budget.dollars, budget.tokens, budget.calls, budget.minutes)
-
-
-def open_budget(spec: RunSpec, ledger: Ledger) -> Budget:
-    """The run's budget, less what the ledger says was spent."""
-    return Budget(caps_of(spec.generation.budget), ledger.spent(), ledger.usage().seconds)
 
 
 def _judge(spec: RunSpec, panel: Panel) -> Seat | None:

@@ -95,7 +95,9 @@ class Examination:
     def _answers(self, seat: Seat, rows: Sequence[Example]) -> list[str | None]:
         """The parsed answer to each row's last question; None where there is none. What a gate would drop is wrong here."""
         plain = self.interview.generation.model_copy(update={"samples": 1, "choose": "first", "route": "weight", "turns": "last"})
-        alone = Interview(self.interview.task, (seat,), self.interview.ledger, generation=plain, gates=_NO_GATES)
+        alone = Interview(
+            self.interview.task, (seat,), self.interview.ledger, generation=plain, gates=_NO_GATES, examples=self.interview.examples
+        )
         ask_rows(alone, rows_of(rows), len(rows), self.log, budget=self.budget, title=f"examining {seat.title}")
         outcomes = [alone.outcome(row) for row in rows]
         said = [found.answered[-1].chosen.candidates[0].text if found is not None and found.answered else "" for found in outcomes]

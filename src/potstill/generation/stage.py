@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from potstill.data.labels import load_labels
@@ -15,15 +16,19 @@ from potstill.generation.balance import kinds, shortfalls
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import GATES
-from potstill.generation.panel import Panel, note_panel, open_budget, open_interview, open_panel, recall_panel
+from potstill.generation.interview import Interview
+from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
+from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.models.ask import KEY_VERSION
+from potstill.models.budget import Budget
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
-from potstill.store.atomic import write_json
+from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -32,9 +37,10 @@ from potstill.tasks.base import Task
 
 NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
-DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json")
+DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json", "description.json", "expanded.jsonl", "qualification.json")
 
 VERSION = 1
+_NEW_ROWS = "expanded.jsonl"
 _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json")
 _HOW_TO_REACH = {
     *("api_key_env", "api_key_file", "timeout_s", "connect_timeout_s", "max_attempts", "patience_minutes", "price", "several"),
@@ -84,24 +90,28 @@ def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], valid
     note_panel(run.path("generation", "panel.json"), panel)
     if run.spec.engine.kind == "ray":
         require_ray(run.spec.engine)  # before anything is spent
-    take_in_leftovers(run, ledger_path(run))
-    with open_ledger(run) as ledger:
+    take_in_leftovers(run)
+    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
             run.events.warn(f"{ledger.path}: {ledger.read_only}; it is open for reading, so nothing can be asked")
-        return _Generation(run, task, panel, ledger, validation).make(train)
+        return _Generation(run, task, panel, ledger, train=train, validation=validation).make(train)
 
 
 class _Generation:
     """The stage's steps: examine, try out, expand, ask, judge, even out."""
 
-    def __init__(self, run: Run, task: Task, panel: Panel, ledger: Ledger, validation: Sequence[Example]) -> None:
+    def __init__(
+        self, run: Run, task: Task, panel: Panel, ledger: Ledger, *, train: Sequence[Example], validation: Sequence[Example]
+    ) -> None:
         self._run, self._spec, self._task, self._panel, self._ledger = run, run.spec.generation, task, panel, ledger
         self._validation = validation
         self._asks_validation = lacks_references(task, validation)
-        self._interview = open_interview(run.spec, task, panel, ledger)
-        self._budget = open_budget(run.spec, ledger)
+        self._interview = open_interview(run, task, panel, ledger, train)
+        self._budget = Budget.left(self._spec.budget, ledger)
+        self._new: list[Example] = []
+        """Rows whose prompts a teacher wrote."""
 
     def make(self, train: Sequence[Example]) -> str:
         """All of it; returns the line for people."""
@@ -131,7 +141,8 @@ class _Generation:
         if self._run.spec.engine.kind == "ray":
             ask_on_ray(self._run, self._interview, rows_to_ask, count, self._budget)
         # Everything; or what workers left, because the last calls of a budget fit into no share of it.
-        ask_rows(self._interview, rows_to_ask, count, self._run.events, budget=self._budget)
+        batched = self._spec.mode == "batch"
+        ask_rows(self._interview, rows_to_ask, count, self._run.events, budget=self._budget, batched=batched)
         failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
         if failed and failed > self._spec.max_failed * total:
             # They are asked again by the next run, and by none once the stage stands.
@@ -167,6 +178,8 @@ class _Generation:
         fresh = expansion.write(wishes, known, self._repeats, threshold=self._run.spec.data.near_duplicate)
         wished = sum(wish.count for wish in wishes)
         self._run.events.info(f"{len(fresh):,} new prompts of {wished:,} that were wanted; the others repeat known ones")
+        self._new += fresh
+        write_jsonl(self._run.path("generation", _NEW_ROWS), (row.to_json() for row in self._new))
         return Dataset.of(itertools.chain(rows, fresh)) if fresh else rows
 
     def _repeats(self, row: Example) -> bool:
@@ -181,26 +194,39 @@ def judge_again(run: Run) -> tuple[str, int]:
     Returns the line for people, and how many rows would need further answers. Raises StoreError where nothing was generated yet, or
     by other teachers; the gates' own errors.
     """
-    task = build_task(run.spec.task, load_labels(run))
-    train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
-    panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
-    asked = lacks_references(task, validation)
-    take_in_leftovers(run, ledger_path(run))
-    with open_ledger(run) as ledger:
-        interview = open_interview(run.spec, task, panel, ledger)
+    with recall_answers(run) as (interview, train):
+        validation = open_split(run, "validation", "generation")
+        asked = lacks_references(interview.task, validation)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
 
 
-def open_ledger(run: Run) -> Ledger:
-    """The run's ledger, or the one that it shares."""
-    return Ledger(ledger_path(run), run=run.spec.name)
+@contextlib.contextmanager
+def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
+    """The interview as the ledger holds it, and the training rows; nobody is asked, no model is loaded.
+
+    Raises StoreError where nothing was generated yet, or by other teachers.
+    """
+    spec, task = run.spec, build_task(run.spec.task, load_labels(run))
+    panel = recall_panel(run.path("generation", "panel.json"), spec, task)
+    take_in_leftovers(run)
+    with Ledger(run.ledger_path, run=spec.name) as ledger:
+        train = open_split(run, "train", "generation")
+        yield open_interview(run, task, panel, ledger, train), with_new_rows(run, train)
 
 
-def ledger_path(run: Run) -> Path:
-    """Where `open_ledger` finds it."""
-    return run.spec.generation.ledger or run.path("generation", "ledger.sqlite")
+def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Sequence[Example]) -> Interview:
+    """The interview of a run. Raises DataError where the training rows do not give the worked examples that the spec asks for."""
+    spec = run.spec.generation
+    examples = choose_examples(spec.prompting.examples, build_strategy(spec.prompting), task, train)
+    return Interview(task, panel.teachers, ledger, generation=spec, gates=run.spec.gates, judge=panel.judge, examples=examples)
+
+
+def with_new_rows(run: Run, train: Sequence[Example]) -> Sequence[Example]:
+    """The training rows, and those whose prompts a teacher wrote, where there are such."""
+    path = run.path("generation", _NEW_ROWS)
+    return Dataset.of(itertools.chain(train, Dataset(path))) if path.exists() else train
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

@@ -10,7 +10,7 @@ from potstill.store.events import Event
 
 
 class Backend(Protocol):
-    """Keeps jobs and models. Every method returns at once, but `evaluate`."""
+    """Keeps jobs and models. Every method returns at once, but `evaluate`, and `cancel`, which may wait until the job has ended."""
 
     def create(self, wanted: DistillationJob) -> Job:
         """Put a job to work, or an ended one of the same name to work again."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from potstill.errors import JobError
+from potstill.errors import JobError, SpecError
 from potstill.jobs.backend import Backend
 from potstill.jobs.entities import FINAL, DistillationJob, EvaluationRequest, Job, RegisteredModel
 from potstill.jobs.lines import event_line
@@ -32,6 +32,8 @@ class JobOperations:
         A job with the name of one that has ended goes on with what that one left. Raises SpecError or DataError where the job
         or its files are not acceptable, JobError where a job of this name is still running.
         """
+        if not isinstance(job, DistillationJob):
+            raise SpecError(f"jobs are made of a DistillationJob, not of {type(job).__name__}")
         return self._backend.create(job)
 
     def get(self, name: str) -> Job:
@@ -91,9 +93,9 @@ class ModelOperations:
 
     def evaluate(
         self,
-        model_name: str,
+        model_name: str | Path,
         test_data: str | Path,
-        metrics: Sequence[str] | None = None,
+        metrics: Sequence[str] | str | None = None,
         *,
         version: int | None = None,
         task_type: str | None = None,
@@ -101,17 +103,23 @@ class ModelOperations:
         """Ask a model the test questions, greedily, and score its answers; figures by the names that were asked for.
 
         `model_name` is a registered model, a catalogue name, a hub id or a path. Where a job that is still at work will register
-        it, and no `version` is named, that job is streamed to its end first. `metrics` are names of `potstill.tasks.metrics` and
-        `potstill.jobs.scoring.TIMINGS`: "accuracy" (share of the answers that equal an acceptable reference, whatever the task),
+        it, and no `version` is named, that job is streamed to its end first. `metrics` are one name or several, of `potstill.tasks.metrics`
+        and `potstill.jobs.scoring.TIMINGS`: "accuracy" (share of the answers that equal an acceptable reference, whatever the task),
         "bleu_score" (points of 100), "inference_time" (median seconds an answer, asked one by one), ...; by default accuracy, the
         metrics of the task and inference_time. `task_type` is needed where no job tells it and the rows do not.
         Raises JobError where the job failed, DataError where rows or references are missing.
         """
+        wanted = EvaluationRequest(
+            str(model_name.absolute()) if isinstance(model_name, Path) else model_name,
+            Path(test_data) if isinstance(test_data, str) else test_data,
+            (metrics,) if isinstance(metrics, str) else tuple(metrics) if isinstance(metrics, Iterable) else metrics,
+            version,
+            task_type,
+        )
         if version is None:
-            for job in [job for job in self._jobs.list() if job.status not in FINAL and model_name in job.models]:
+            for job in [job for job in self._jobs.list() if job.status not in FINAL and wanted.model_name in job.models]:
                 self._jobs.stream(job.name)
-        chosen = tuple(metrics) if metrics is not None else None
-        return self._backend.evaluate(EvaluationRequest(model_name, Path(test_data), chosen, version, task_type))
+        return self._backend.evaluate(wanted)
 
 
 class MLClient:

@@ -8,10 +8,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from potstill.errors import SpecError
 from potstill.spec import TaskType
 
 Status = Literal["NotStarted", "Running", "Completed", "Failed", "Canceled"]
 FINAL: tuple[Status, ...] = ("Completed", "Failed", "Canceled")
+
+
+_TEXTS = (str, type(None))
+
+
+def _check(record: object, names: str, kinds: tuple[type, ...], wanted: str) -> None:
+    """Raises SpecError where one of the fields called `names` is of no kind that is `wanted`."""
+    for name in names.split():
+        value = getattr(record, name)
+        if not isinstance(value, kinds):
+            found = "missing" if value is None else f"of type {type(value).__name__}"
+            raise SpecError(f"{type(record).__name__}: `{name}` is {found}; give {wanted}")
+
+
+def _check_mappings(record: object, names: str) -> None:
+    """None, as code for Azure has it, means that nothing is set."""
+    for name in names.split():
+        if getattr(record, name) is None:
+            object.__setattr__(record, name, {})
+    _check(record, names, (Mapping,), "a mapping of names to values")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +42,10 @@ class TeacherModelSettings:
 
     inference_parameters: Mapping[str, object] = field(default_factory=dict)
     endpoint_request_settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises SpecError for fields of another kind."""
+        _check_mappings(self, "inference_parameters endpoint_request_settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +60,8 @@ class DistillationJob:
     with what that one left.
     """
 
-    teacher_model: str | Mapping[str, object]
-    student_model: str | Mapping[str, object]
+    teacher_model: str | Path | Mapping[str, object]
+    student_model: str | Path | Mapping[str, object]
     training_data: str | Path
     validation_data: str | Path | None = None
     test_data: str | Path | None = None
@@ -52,6 +77,16 @@ class DistillationJob:
     experiment_name: str | None = None
     description: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises SpecError for fields of another kind; what the values may be, the spec says."""
+        _check_mappings(self, "hyperparameters settings tags")
+        _check(self, "teacher_model student_model", (str, Path, Mapping), "a name, a path, or a mapping of the spec's keys")
+        _check(self, "training_data", (str, Path), "a path")
+        _check(self, "validation_data test_data", (str, Path, type(None)), "a path")
+        _check(self, "task_type data_generation_task_type instruction name display_name experiment_name description", _TEXTS, "a text")
+        _check(self, "teacher_model_settings", (TeacherModelSettings, type(None)), "TeacherModelSettings")
+        _check(self, "labels", (list, tuple, type(None)), "a list of texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +128,13 @@ class EvaluationRequest:
     metrics: tuple[str, ...] | None = None
     version: int | None = None
     task_type: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises SpecError for fields of another kind."""
+        _check(self, "model_name", (str,), "a model's name or path")
+        _check(self, "test_data", (Path,), "a path")
+        _check(self, "version", (int, type(None)), "a number")
+        _check(self, "task_type", _TEXTS, "a text")
+        _check(self, "metrics", (tuple, type(None)), "a list of names")
+        if not all(isinstance(name, str) for name in self.metrics or ()):
+            raise SpecError(f"EvaluationRequest: `metrics` are {self.metrics}; give names, as in ['accuracy']")

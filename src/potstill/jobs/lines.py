@@ -11,7 +11,7 @@ def event_line(event: Event) -> str | None:
         case RunStarted():
             return f"{event.name}: started"
         case StageStarted():
-            return f"{event.stage}: {'goes on where it was cut' if event.resumed else 'started'}"
+            return _stage_line(event)
         case StageSkipped():
             return f"{event.stage}: stands already"
         case StageFinished():
@@ -25,6 +25,13 @@ def event_line(event: Event) -> str | None:
         case RunFailed():
             return event.message
     return None
+
+
+def _stage_line(event: StageStarted) -> str:
+    place = f" ({event.place} of {event.places})" if event.places else ""
+    known = event.expected_s is not None and event.after_s is not None
+    left = f", about {(event.expected_s or 0) + (event.after_s or 0):.0f} s left in all" if known else ""
+    return f"{event.stage}{place}: {'goes on where it was cut' if event.resumed else 'started'}{left}"
 
 
 def _progress_line(event: Progressed) -> str:

@@ -19,7 +19,7 @@ from potstill.jobs.translate import spec_of, student_label
 from potstill.jobs.workspace import Workspace
 from potstill.spec import RunSpec
 from potstill.store.atomic import store_error
-from potstill.store.events import Event, parse_event
+from potstill.store.events import Event, parse_events
 
 _PATIENCE_SECONDS = 20.0
 
@@ -90,8 +90,7 @@ class LocalBackend:
                 whole = file.read().rpartition(b"\n")[0]
         except FileNotFoundError:
             return [], start
-        found = [parse_event(line) for line in whole.decode("utf-8").splitlines()]
-        return [event for event in found if event is not None], start + len(whole) + (1 if whole else 0)
+        return list(parse_events(whole.split(b"\n"))), start + len(whole) + (1 if whole else 0)
 
     def models(self, name: str | None = None) -> Sequence[RegisteredModel]:
         """All registered models, or all versions of one."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from potstill.errors import JobError
-from potstill.store.atomic import read_json, store_error, write_json
+from potstill.store.atomic import read_object, store_error, write_json
 
 PROCESS_FILE = "process.json"
 LOG_FILE = "worker.log"
@@ -89,6 +89,6 @@ def last_words(folder: Path) -> str:
 def _running_pid(folder: Path) -> int | None:
     if not (folder / PROCESS_FILE).exists():
         return None
-    recorded = read_json(folder / PROCESS_FILE)
+    recorded = read_object(folder / PROCESS_FILE, "pid", "began")
     pid: int = recorded["pid"]
     return pid if recorded["began"] is not None and moment_of(pid) == recorded["began"] else None

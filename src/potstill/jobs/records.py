@@ -15,7 +15,7 @@ from potstill.errors import JobError
 from potstill.jobs.entities import FINAL, Job, Status
 from potstill.jobs.process import is_alive, last_words
 from potstill.spec import RunSpec, spec_from_dict
-from potstill.store.atomic import read_json, write_json
+from potstill.store.atomic import damaged, read_object, write_json
 
 JOB_FILE, STATE_FILE, CANCEL_FILE = "job.json", "state.json", "cancel.json"
 _START_SECONDS = 60.0
@@ -57,13 +57,16 @@ def read_record(folder: Path) -> JobRecord:
     if not (folder / JOB_FILE).exists():
         there = sorted(path.parent.name for path in folder.parent.glob(f"*/{JOB_FILE}"))
         raise JobError(f'there is no job "{folder.name}" in this workspace; there are: {", ".join(there) or "none"}')
-    return JobRecord(**read_json(folder / JOB_FILE))
+    try:
+        return JobRecord(**read_object(folder / JOB_FILE))
+    except TypeError:
+        raise damaged(folder / JOB_FILE) from None
 
 
 def write_state(folder: Path, status: Status, error: str | None = None) -> None:
     """Say how the job stands; the moments of its start and end are kept."""
     path = folder / STATE_FILE
-    before = read_json(path) if path.exists() and status != "NotStarted" else {}
+    before = read_object(path) if path.exists() and status != "NotStarted" else {}
     started = time.time() if status == "Running" else before.get("started_at")
     write_json(path, {"status": status, "started_at": started, "finished_at": time.time() if status in FINAL else None, "error": error})
 
@@ -75,7 +78,7 @@ def request_cancel(folder: Path) -> None:
 
 def settle_cancelled(folder: Path) -> None:
     """Write down that the job is cancelled, where its worker died before it could."""
-    if read_json(folder / STATE_FILE)["status"] not in FINAL:
+    if _read_state(folder)["status"] not in FINAL:
         write_state(folder, "Canceled")
 
 
@@ -89,7 +92,7 @@ def read_job(folder: Path) -> Job:
     record = read_record(folder)
     alive = is_alive(folder)
     # Read after looking for the process: a worker that ended in between has written its last word by now.
-    state = read_json(folder / STATE_FILE)
+    state = _read_state(folder)
     status, error = state["status"], state["error"]
     if status not in FINAL and not alive and not (status == "NotStarted" and time.time() - record.created_at < _START_SECONDS):
         if cancel_requested(folder):
@@ -113,6 +116,10 @@ def read_job(folder: Path) -> Job:
         description=record.description,
         tags=record.tags,
     )
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    return read_object(folder / STATE_FILE, "status", "error", "started_at", "finished_at")
 
 
 def _moment(seconds: float) -> datetime:

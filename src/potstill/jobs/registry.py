@@ -13,7 +13,7 @@ from typing import Any
 from potstill.errors import JobError
 from potstill.jobs.entities import RegisteredModel
 from potstill.spec import TaskType
-from potstill.store.atomic import read_json, store_error, write_json
+from potstill.store.atomic import read_object, store_error, write_json
 
 
 class Registry:
@@ -44,8 +44,7 @@ class Registry:
         return [_model(each, row) for each, rows in sorted(self._rows().items()) if name in (None, each) for row in rows]
 
     def _rows(self) -> dict[str, list[dict[str, Any]]]:
-        rows: dict[str, Any] = read_json(self._path) if self._path.exists() else {}
-        return rows
+        return read_object(self._path) if self._path.exists() else {}
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

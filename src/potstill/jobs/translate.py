@@ -48,7 +48,9 @@ def task_type_of(job: DistillationJob) -> str:
 
 def task_type(name: str) -> TaskType:
     """A task type of any spelling (`CONVERSATION`, `NLU_QA`). Raises SpecError for an unknown one."""
-    plain = _AZURE_TASKS.get(name.lower(), name.lower())
+    # Azure's own task types are texts and members of an enum at once, which print otherwise.
+    word = name.lower() if isinstance(name, str) else str(name)
+    plain = _AZURE_TASKS.get(word, word)
     for known in get_args(TaskType):
         if known == plain:
             found: TaskType = known
@@ -58,7 +60,7 @@ def task_type(name: str) -> TaskType:
 
 def student_label(job: DistillationJob, name: str) -> str:
     """What the registered models are called after: the student's own name, or the job's where it is carved out of the teacher."""
-    model = job.student_model if isinstance(job.student_model, str) else job.student_model.get("model")
+    model = job.student_model.get("model") if isinstance(job.student_model, Mapping) else job.student_model
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(str(model)).name) if model else name
 
 
@@ -90,7 +92,7 @@ def _sections(job: DistillationJob, name: str) -> dict[str, object]:
     }
     given |= {key: value for key, value in optional.items() if value is not None}
     for section, model in (("teacher", job.teacher_model), ("student", job.student_model)):
-        fields = {"model": model} if isinstance(model, str) else model
+        fields = model if isinstance(model, Mapping) else {"model": str(model.absolute()) if isinstance(model, Path) else model}
         given |= {f"{section}.{key}": value for key, value in fields.items()}
     return given
 
@@ -120,10 +122,21 @@ def _translated(what: str, given: Mapping[str, object], allowed: Mapping[str, st
 
 
 def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
-    *parents, last = dotted.split(".")
+    *parents, last = str(dotted).split(".")
     section = raw
     for parent in parents:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise SpecError(f"settings: `{dotted}`: `{parent}` is a value, not a section")
-    section[last] = value
+    there = section.get(last)
+    if there and isinstance(there, dict) and not isinstance(value, Mapping):
+        raise SpecError(f"settings: `{dotted}` is a section, not a value; name one of its keys, as in `{dotted}.{next(iter(there))}`")
+    section[last] = _merged(there, value)
+
+
+def _merged(there: object, value: object) -> object:
+    """A section that is set as a whole keeps the keys that it does not name."""
+    if not isinstance(value, Mapping):
+        return value
+    before = there if isinstance(there, dict) else {}
+    return before | {key: _merged(before.get(key), inner) for key, inner in value.items()}

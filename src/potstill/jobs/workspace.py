@@ -18,6 +18,8 @@ from potstill.store.atomic import read_json, store_error, write_json
 
 CONFIG_NAMES = ("potstill.json", "config.json")
 DEFAULT_FOLDER = "potstill-workspace"
+# Many programs have a `config.json`, and many of those a key such as `settings`.
+_TELLING_KEYS = ({"workspace_folder"}, {"catalogue"}, {"subscription_id", "resource_group", "workspace_name"})
 
 
 class WorkspaceConfig(BaseModel):
@@ -50,9 +52,11 @@ class Workspace:
         return self.folder / "jobs"
 
     def environment(self) -> dict[str, str]:
-        """The environment of a process in which the workspace's model names hold."""
-        own = {} if self.catalogue is None else {"POTSTILL_CATALOGUE": str(self.catalogue)}
-        return {**os.environ, **own}
+        """The environment of a process in which the workspace's model names hold, before those of the user's own catalogue."""
+        if self.catalogue is None:
+            return dict(os.environ)
+        files = [str(self.catalogue), os.environ.get("POTSTILL_CATALOGUE", "")]
+        return {**os.environ, "POTSTILL_CATALOGUE": os.pathsep.join(filter(None, files))}
 
     @contextlib.contextmanager
     def names(self) -> Iterator[None]:
@@ -118,7 +122,7 @@ def _is_ours(path: Path) -> bool:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and not found.keys().isdisjoint(WorkspaceConfig.model_fields)
+    return isinstance(found, dict) and any(found.keys() >= keys for keys in _TELLING_KEYS)
 
 
 def _write_catalogue(folder: Path, base: Path, own: Mapping[str, Mapping[str, Any]]) -> Path:

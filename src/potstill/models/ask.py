@@ -17,13 +17,13 @@ import itertools
 import random
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from potstill.errors import BudgetError, EndpointError, StoreError
 from potstill.models.base import Counted, Model, Remote
-from potstill.models.budget import Budget, Caps
+from potstill.models.budget import Budget, Caps, cost_of
 from potstill.models.throttle import Ticket
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.store.atomic import fingerprint
@@ -36,6 +36,7 @@ BATCHED_WINDOW = 4096
 SINGLE_WINDOW = 256
 """Requests planned together where order does not matter: few, so that planning never holds up the calls in flight for long."""
 _FLUSH_S = 0.05
+_TURNS = 8
 _LONGEST_WAIT_S = 60.0
 
 
@@ -61,7 +62,8 @@ class Answers:
     """What asking came to. The texts are in the ledger: `of` finds them, one at a time.
 
     `asked` calls were made now, `failed` of them with an error; `stood` requests had their answer already, from before or from
-    an equal request. `usage` and `dollars` (None: a price is unknown) are those of the calls made now.
+    an equal request. `usage` and `dollars` (None: a price is unknown) are those of the calls made now. `passed_over` lines of a
+    provider's batch answered nothing that was asked, or what was answered already.
     """
 
     asked: int
@@ -71,6 +73,7 @@ class Answers:
     dollars: float | None
     model: Model = dataclasses.field(repr=False)
     ledger: Ledger = dataclasses.field(repr=False)
+    passed_over: int = 0
 
     def of(self, request: Request) -> Completion:
         """The answer to one of the requests that were asked, or its failed call."""
@@ -89,7 +92,7 @@ def request_key(model: Model, request: Request) -> str:
             "version": KEY_VERSION,
             "identity": model.identity,
             "messages": [(message.role, message.content) for message in request.messages],
-            "sampling": dataclasses.asdict(request.sampling),
+            "sampling": request.sampling.to_json(),
             "sample": request.sample,
         }
     )
@@ -102,7 +105,14 @@ def ask(
 
     For code that runs no event loop of its own; `ask_async` otherwise, which says what is raised.
     """
-    return asyncio.run(ask_async(model, requests, ledger, progress, budget))
+
+    async def once() -> Answers:
+        try:
+            return await ask_async(model, requests, ledger, progress, budget)
+        finally:
+            await leave([model])
+
+    return asyncio.run(once())
 
 
 async def ask_async(
@@ -118,30 +128,61 @@ async def ask_async(
     return answers
 
 
+async def leave(models: Iterable[Model]) -> None:
+    """Let go of connections, which belong to the event loop that ends now; they are opened anew when they are needed."""
+    for model in models:
+        if isinstance(model, Remote):
+            await model.close()
+
+
+class Asks(Protocol):
+    """A way to ask one model: in calls (`Asking`), or another."""
+
+    async def run(self, requests: Iterable[Request]) -> Answers:
+        """Ask what is missing in the ledger. Raises as `ask_async`."""
+        ...
+
+
+Way = Callable[[Model, Ledger, Progress | None, Budget], Asks]
+
+
 async def ask_all(
-    streams: Sequence[tuple[Model, Iterable[Request]]], ledger: Ledger, progress: Progress | None = None, budget: Budget | None = None
+    streams: Sequence[tuple[Model, Iterable[Request]]],
+    ledger: Ledger,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+    way: Way | None = None,
 ) -> list[Answers]:
-    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all."""
+    """`ask_async` of several models at the same time, each with its own requests; what stops one stops all.
+
+    `way` is how a model is asked; by default in calls.
+    """
     shared = budget or Budget(Caps(), ledger.spent())
+    asking = [((way or Asking)(model, ledger, progress, shared), requests) for model, requests in streams]
     with _terminate_as_interrupt() as terminated:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_Asking(model, ledger, progress, shared).run(requests)) for model, requests in streams]
+                tasks = [group.create_task(_as_far_as_it_goes(one, requests)) for one, requests in asking]
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            raise failures.exceptions[0] from None
         except asyncio.CancelledError:
             if terminated.is_set():
                 raise KeyboardInterrupt from None
             raise
-    return [task.result() for task in tasks]
+    answers = []
+    for task in tasks:
+        if isinstance(result := task.result(), BudgetError):
+            raise result
+        answers.append(result)
+    return answers
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that says most: what broke, before what was only used up."""
-    found: list[BaseException] = []
-    for failure in failures.exceptions:
-        found.append(_first(failure) if isinstance(failure, BaseExceptionGroup) else failure)
-    return min(found, key=lambda failure: isinstance(failure, BudgetError))
+async def _as_far_as_it_goes(asking: Asks, requests: Iterable[Request]) -> Answers | BudgetError:
+    """A budget that is used up does not call off what other models were asked already, and is paid for."""
+    try:
+        return await asking.run(requests)
+    except BudgetError as error:
+        return error
 
 
 def plan_batches(model: Model, requests: Sequence[Request]) -> list[list[Question]]:
@@ -167,22 +208,29 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
-class _Asking:
+@dataclass
+class _Reached:
+    """The cap that was met: nothing more is asked, and what is in flight comes back."""
+
+    cap: BudgetError | None = None
+
+
+class Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
     def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
-        self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
+        self._model, self._ledger, self._progress, self._budget, self._reached = model, ledger, progress, budget, _Reached()
         self._remote = model if isinstance(model, Remote) else None
         self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
         self._writer = _Writer(ledger, model.identity)
         self._in_flight: set[str] = set()
+        self._refused: set[str] = set()
         self._calling = 0
         self._spent = ledger.dollars()
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
         self._dollars: float | None = 0.0
-        self._used_up: BudgetError | None = None
         self._ever_answered = False
 
     async def run(self, requests: Iterable[Request]) -> Answers:
@@ -201,15 +249,16 @@ class _Asking:
                 task.cancel()
             await asyncio.gather(*working, writing, return_exceptions=True)
             self._writer.commit()
-            self._ledger.abandon(sorted(self._in_flight))
-        if self._used_up is not None:
-            raise self._used_up
+            self._ledger.abandon(sorted(self._refused), charged=False)
+            self._ledger.abandon(sorted(self._in_flight - self._refused))
+        if self._reached.cap is not None:
+            raise self._reached.cap
         return Answers(self._asked, self._failed, self._stood, self._usage, self._dollars, self._model, self._ledger)
 
     async def _produce(self, requests: Iterable[Request]) -> None:
         remaining = iter(requests)
         size = SINGLE_WINDOW if self._model.batch_size == 1 else BATCHED_WINDOW
-        while self._used_up is None and (window := list(itertools.islice(remaining, size))):
+        while self._reached.cap is None and (window := list(itertools.islice(remaining, size))):
             batches = plan_batches(self._model, window)
             keys = [question.key for batch in batches for question in batch]
             self._writer.commit()  # what has arrived is no longer in flight, so it must be in the ledger before that is asked
@@ -217,6 +266,11 @@ class _Asking:
             self._settle(len(window) - len(wanted))
             if wanted and self._ledger.read_only:
                 raise StoreError(f"{self._ledger.path}: {self._ledger.read_only} (it is open for reading, so nothing can be asked)")
+            if elsewhere := self._ledger.in_batches(sorted(wanted)):
+                raise StoreError(
+                    f"{self._ledger.path}: {len(elsewhere):,} of these questions wait in a batch that was handed to the provider, and will "
+                    "be paid for; run once with `generation.mode: batch`, which fetches their answers"
+                )
             for batch in batches:
                 if left := [question for question in batch if question.key in wanted]:
                     self._in_flight.update(question.key for question in left)
@@ -232,35 +286,46 @@ class _Asking:
 
     async def _work(self) -> None:
         while (batch := await self._queue.get()) is not None:
-            if self._used_up is None:
-                try:
-                    await self._answer(batch)
-                except BudgetError as error:
-                    self._used_up = error
-            if self._used_up is not None:
+            try:
+                await self._answer(batch)
+            except BudgetError as error:
+                self._reached.cap = error
+            if self._reached.cap is not None:
                 self._in_flight.difference_update(question.key for question in batch)
 
     async def _answer(self, batch: Sequence[Question]) -> None:
-        """Ask until each question has its answer, or has failed for good."""
-        attempt = 0
-        left = list(batch)
-        while left:
+        """Ask until each question has its answer, has failed for good, or a cap is reached."""
+        for part in self._parts(batch):
+            await self._answer_part(part)
+
+    def _parts(self, batch: Sequence[Question]) -> Iterator[Sequence[Question]]:
+        """The batch as one call takes it by now: the endpoint may have turned out to give fewer answers than when it was planned."""
+        start = 0
+        while start < len(batch):
+            size = len(batch) if self._remote is None else self._remote.samples_a_call
+            yield batch[start : start + size]
+            start += size
+
+    async def _answer_part(self, part: Sequence[Question]) -> None:
+        attempt, left = 0, list(part)
+        while left and self._reached.cap is None:
             call = await self._call(left)
             attempt += self._counts(call.completions)
             left = self._settle_call(call, attempt)
             faults = [completion.fault for completion in call.completions if completion.fault is not None]
             if left and any(fault.kind != "short" for fault in faults):
                 await asyncio.sleep(self._wait_s(attempt, faults))
+            elif left:
+                await self._answer(left)
+                return
 
     async def _call(self, batch: Sequence[Question]) -> _Call:
         """One call: held, admitted, intended, made."""
         holds = [self._counted.most(question.request) if self._counted is not None else Cost(1) for question in batch]
         most = sum(holds, Cost())
         await self._budget.hold(most)
-        ticket = None
+        ticket = await self._admit(batch, most)
         try:
-            if self._remote is not None:
-                ticket = await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
             await self._writer.intend(batch, holds)
             self._calling += 1
             try:
@@ -268,14 +333,26 @@ class _Asking:
                 busy = len(batch) * self._calling
             finally:
                 self._calling -= 1
-        except BaseException:
+        except BaseException as error:
             if self._remote is not None and ticket is not None:
                 self._remote.throttle.forget()
-            self._budget.settle(most, most)
+            refused = isinstance(error, EndpointError)
+            if refused:
+                self._refused.update(question.key for question in batch)
+            self._budget.settle(most, Cost() if refused else most)
             raise
         assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
         completions = [dataclasses.replace(completion, busy_s=completion.latency_s / busy) for completion in completions]
         return _Call(batch, completions, holds, ticket)
+
+    async def _admit(self, batch: Sequence[Question], most: Cost) -> Ticket | None:
+        if self._remote is None:
+            return None
+        try:
+            return await self._remote.throttle.admit(sum(self._remote.likely(question.request) for question in batch))
+        except BaseException:
+            self._budget.settle(most, Cost())  # it never left
+            raise
 
     def _settle_call(self, call: _Call, attempt: int) -> list[Question]:
         """Hand what came to the ledger, the budget and the throttle; returns what is to be asked again.
@@ -289,7 +366,7 @@ class _Asking:
                 again.append(question)
             else:
                 if completion.fault is not None:
-                    completion = dataclasses.replace(completion, error=_after(attempt) + (completion.error or ""))
+                    completion = dataclasses.replace(completion, error=after(attempt) + (completion.error or ""))
                 self._in_flight.discard(question.key)
                 self._asked += 1
                 self._failed += completion.finish_reason == "error"
@@ -303,9 +380,7 @@ class _Asking:
             fault, reason = (failed.fault, failed.error or "") if failed is not None else (None, "")
             self._remote.throttle.settle(call.ticket, spent.tokens, fault, reason)
         if failed is not None and failed.fault is not None and failed.fault.broken and not again:
-            raise EndpointError(
-                f"{self._remote.address if self._remote is not None else self._model.name}: {_after(attempt)}{failed.error}"
-            )
+            raise EndpointError(f"{self._remote.address if self._remote is not None else self._model.name}: {after(attempt)}{failed.error}")
         return again
 
     def _record(self, question: Question, completion: Completion, most: Cost) -> Cost:
@@ -314,17 +389,17 @@ class _Asking:
         self._writer.record(question.key, completion, dollars)
         self._usage += completion.usage
         self._dollars, self._spent = _sum(self._dollars, dollars), _sum(self._spent, dollars)
-        if not completion.counted or (completion.fault is not None and completion.fault.charged):
-            return most
-        return Cost(1, completion.usage.input_tokens + completion.usage.output_tokens, dollars)
+        return cost_of(completion, dollars, most)
 
     def _counts(self, completions: Sequence[Completion]) -> bool:
         """Whether this attempt counts against the question: not while the endpoint fails for all, and not where a sample is missing."""
         faults = [completion.fault for completion in completions if completion.fault is not None]
-        if faults and all(fault.kind == "short" for fault in faults):
-            return False
-        never_there = any(fault.broken for fault in faults) and not self._ever_answered
-        return self._remote is None or never_there or not self._remote.throttle.down
+        if self._remote is None or not faults:
+            return True
+        if any(fault.broken for fault in faults):
+            # One that was there before is waited for, as long as the throttle has patience.
+            return not self._ever_answered
+        return faults[0].kind != "short" and not self._remote.throttle.down
 
     def _may_be_tried_again(self, fault: Fault | None, attempt: int) -> bool:
         return fault is not None and self._remote is not None and (attempt < self._remote.max_attempts or fault.kind == "short")
@@ -346,7 +421,8 @@ class _Call:
     ticket: Ticket | None
 
 
-def _after(attempts: int) -> str:
+def after(attempts: int) -> str:
+    """How a failure begins that was tried for so often."""
     return f"after {attempts} attempt{'s' if attempts > 1 else ''}: "
 
 
@@ -381,8 +457,17 @@ class _Writer:
         """Commit whenever something waits, until cancelled."""
         while True:
             await self._wake.wait()
+            await self._company()
             self._wake.clear()
             self.commit()
+
+    async def _company(self) -> None:
+        """Wait for more as long as it comes in every turn of the loop: a transaction costs the same for one as for many."""
+        for _ in range(_TURNS):
+            before = len(self._intents)
+            await asyncio.sleep(0)
+            if len(self._intents) == before:
+                return
 
     def commit(self) -> None:
         """Write all that was handed over, in one transaction."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from potstill.models.throttle import Throttle
 from potstill.records import Completion, Cost, Request
+
+if TYPE_CHECKING:
+    from potstill.models.throttle import Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Remote(Counted, Protocol):
 
     @property
     def samples_a_call(self) -> int:
-        """At least 1; it may change as the endpoint is got to know."""
+        """At least 1; it may change as the endpoint is got to know: to 1 where answers did not come (`short`)."""
         ...
 
     @property

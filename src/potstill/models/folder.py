@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ _IDENTITY = ("config.json", "generation_config.json", "tokenizer*", "special_tok
 _IDENTITY_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "chat_template*", "*.model", "*.py")
 _TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
 _LARGEST_HEADER = 100_000_000
+_SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 # Every architecture has them as plain numbers, or not at all.
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
@@ -36,6 +38,16 @@ def check_folder(folder: Path) -> None:
         )
     for path in weight_files(folder):
         read_header(path)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a config, a tokenizer and all files of weights are there; a download may have been cut between two of them."""
+    if not (folder / "config.json").is_file() or not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return False
+    try:
+        return bool(weight_files(folder))
+    except ModelError:
+        return any(any(folder.glob(pattern)) for pattern in _PICKLES)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -90,6 +102,9 @@ def weight_files(folder: Path) -> list[Path]:
             raise ModelError(f"{folder}: {len(missing)} of {len(named)} weight files are missing, {missing[0]} first; copy them again")
         return [folder / name for name in named]
     found = sorted(folder.glob("*.safetensors"))
+    shards = [int(number[1]) for path in found if (number := _SHARD.search(path.name))]
+    if shards and len(found) < max(shards):
+        raise ModelError(f"{folder}: {max(shards) - len(found)} of {max(shards)} weight files are missing; copy or download them again")
     if found:
         return found
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))

@@ -29,6 +29,7 @@ class GgufHeader:
     parameters: int
     context: int | None
     layers: int | None
+    has_template: bool
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -66,7 +67,12 @@ def _read(path: Path, data: mmap.mmap) -> GgufHeader:
     if len(data) < needed:
         raise ModelError(f"{path}: is cut off: {len(data):,} bytes of {needed:,} are there; copy or download it again")
     kind = found.get("general.architecture")
-    return GgufHeader(sum(map(math.prod, shapes)), found.get(f"{kind}.context_length"), found.get(f"{kind}.block_count"))
+    return GgufHeader(
+        parameters=sum(map(math.prod, shapes)),
+        context=found.get(f"{kind}.context_length"),
+        layers=found.get(f"{kind}.block_count"),
+        has_template=bool(found.get("tokenizer.chat_template")),
+    )
 
 
 class _Cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -48,7 +49,7 @@ def load_local(weights: WeightsSpec, batch_size: int = 32, price: PriceSpec | No
 
 
 def load_model(
-    name_or_path_or_url: str,
+    name_or_path_or_url: str | Path,
     *,
     model: str | None = None,
     api_key_env: str | None = None,
@@ -61,11 +62,14 @@ def load_model(
     Raises ModelError.
     """
     generation = GenerationSpec(batch_size=batch_size)
-    if name_or_path_or_url.startswith(("http://", "https://")):
+    name = str(name_or_path_or_url.expanduser().absolute()) if isinstance(name_or_path_or_url, Path) else name_or_path_or_url
+    if not isinstance(name, str):
+        raise ModelError(f"a model is named by a text or a path, not by {type(name).__name__}")
+    if name.startswith(("http://", "https://")):
         if model is None:
-            raise ModelError(f'{name_or_path_or_url}: which model there? load_model("{name_or_path_or_url}", model="its name")')
-        return load_teacher(_teacher(model=model, base_url=name_or_path_or_url, api_key_env=api_key_env), generation)
-    return load_teacher(_teacher(model=name_or_path_or_url, api_key_env=api_key_env, device=device), generation)
+            raise ModelError(f'{name}: which model there? load_model("{name}", model="its name")')
+        return load_teacher(_teacher(model=model, base_url=name, api_key_env=api_key_env), generation)
+    return load_teacher(_teacher(model=name, api_key_env=api_key_env, device=device), generation)
 
 
 def _teacher(**settings: str | None) -> TeacherSpec:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from potstill.errors import ModelError
 from potstill.models import catalogue
 from potstill.models.catalogue import Entry
-from potstill.models.embedded import fetch_embedded
-from potstill.models.hub import fetch_from_hub
+from potstill.models.embedded import embedded_folder, fetch_embedded
+from potstill.models.hub import fetch_from_hub, in_hub_cache
 from potstill.spec.sections import TeacherSpec, WeightsSpec
 from potstill.store.atomic import hash_file
 
 ECHO = "echo"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_local(spec: TeacherSpec) -> bool:
@@ -30,26 +31,46 @@ def locate(spec: WeightsSpec) -> Path:
 
     Raises ModelError where the name means nothing, or the hub does not give the model.
     """
+    origin = _origin(spec)
+    if isinstance(origin, Path):
+        return origin
+    return fetch_embedded() if origin is None else fetch_from_hub(origin, spec.revision, code=spec.trust_remote_code)
+
+
+def locate_here(spec: WeightsSpec) -> Path | None:
+    """Where `locate` would find the model on this machine; None where it would fetch it. Nothing is fetched.
+
+    Raises ModelError where the name means nothing, or the model would have to be fetched although that is forbidden.
+    """
+    origin = _origin(spec)
+    if isinstance(origin, Path):
+        return origin
+    return embedded_folder() if origin is None else in_hub_cache(origin, spec.revision)
+
+
+def _origin(spec: WeightsSpec) -> Path | str | None:
+    """A place on this machine, a hub id, or None for the embedded model."""
     assert spec.model is not None, "the caller knows what is loaded"
     name = spec.model
     entry = catalogue.find(name)
     if entry is not None:
-        return _locate_entry(name, entry, spec)
-    path = Path(name).expanduser()
-    if path.exists() or name.endswith(".gguf"):
+        return _origin_of_entry(name, entry, spec.revision)
+    path = Path(os.path.expanduser(name))
+    # os.path answers no where a name is too long for the system, where Path raises.
+    if os.path.exists(path) or name.endswith(".gguf"):
         return _checked_path(path)
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
-        return fetch_from_hub(name, spec.revision, code=spec.trust_remote_code)
+    if _HUB_ID.fullmatch(name):
+        return name
     raise ModelError(_unknown(name))
 
 
-def _locate_entry(name: str, entry: Entry, spec: WeightsSpec) -> Path:
+def _origin_of_entry(name: str, entry: Entry, revision: str | None) -> Path | str | None:
     if entry.path is not None:
         return _checked_path(entry.path)
-    if entry.embedded and spec.revision is None:
-        return fetch_embedded()
+    if entry.embedded and revision is None:
+        return None
     if entry.hub_id is not None:
-        return fetch_from_hub(entry.hub_id, spec.revision, code=spec.trust_remote_code)
+        return entry.hub_id
     raise ModelError(f"{name}: is an endpoint ({entry.base_url}) without public weights: it can teach, but not be trained or loaded here")
 
 
@@ -67,7 +88,7 @@ def weights_stamp(model: str | None) -> object:
     None where the model is not named by its place on this machine.
     """
     path = Path(model or "")
-    if not path.is_absolute() or not path.exists():
+    if not path.is_absolute() or not os.path.exists(path):
         return None
     files = sorted(path.glob("*")) if path.is_dir() else [path]
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]

@@ -10,13 +10,12 @@ import asyncio
 import email.utils
 import json
 import os
-import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from potstill.errors import EndpointError
 from potstill.models import pricing
@@ -36,12 +35,18 @@ from potstill.models.throttle import Limits, Throttle
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
 
+if TYPE_CHECKING:
+    import aiohttp
+
+Query = Mapping[str, str] | None
 _ROUTE = "/chat/completions"
+_DEPLOYMENTS = "/deployments/"
 _BUSY = {408, 409, 425, 429}
 _SLOW_DOWN = {429, 503, 529}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_RETRY_AFTER_S = 600.0
 _SAMPLES_A_CALL = 8
+_COMPLETION_TOKENS = "max_completion_tokens"
 
 
 class OpenAIModel:
@@ -57,8 +62,8 @@ class OpenAIModel:
     def __init__(self, endpoint: TeacherSpec, *, concurrency: int = 16, backoff_s: float = 1.0, takes_sampling: bool = True) -> None:
         assert endpoint.base_url is not None, "the caller has filled in the catalogue's address"
         self.address = _checked_address(endpoint.base_url)
-        self._route = self.address + _ROUTE + (f"?api-version={endpoint.api_version}" if endpoint.api_version else "")
         self._endpoint = endpoint
+        self._route = self.route(_ROUTE)
         self._key = _read_key(endpoint)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,6 +79,11 @@ class OpenAIModel:
         self.backoff_s = backoff_s
 
     @property
+    def endpoint(self) -> TeacherSpec:
+        """What the spec says of the endpoint."""
+        return self._endpoint
+
+    @property
     def samples_a_call(self) -> int:
         """How many samples of one question go into one call."""
         return _SAMPLES_A_CALL if self._dialect.several else 1
@@ -86,20 +96,20 @@ class OpenAIModel:
     def most(self, request: Request) -> Cost:
         """The most that one call for this request can cost."""
         tokens = most_tokens(request)
-        worst = Completion("", "stop", Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens))
-        return Cost(1, tokens, self.dollars(replace(worst, busy_s=self._endpoint.timeout_s)))
+        usage = Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens)
+        return Cost(1, tokens, self.dollars(Completion("", "stop", usage, busy_s=self._endpoint.timeout_s)))
 
     def likely(self, request: Request) -> int:
         """About how many tokens a call for this request uses, as providers count them when they admit it."""
         return likely_tokens(request) + request.sampling.max_new_tokens
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Ask once: samples of one question in one call, other requests in a call each, all at the same time.
+        """Ask once: samples of one question in one call where the endpoint gives several, else a call each, all at the same time.
 
         A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
         another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        if len({question_of(request) for request in requests}) > 1:
+        if len(requests) > 1 and (len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1):
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         started = time.perf_counter()
         answers = await self._attempt(requests[0], len(requests))
@@ -116,45 +126,95 @@ class OpenAIModel:
         if session is not None and self._loop is asyncio.get_running_loop():
             await session.close()
 
+    def route(self, path: str) -> str:
+        """The full address of a path; what does not belong to one deployment of Azure stands above the deployments."""
+        version = self._endpoint.api_version
+        if not version:
+            return self.address + path
+        root = self.address if path == _ROUTE else self.address.partition(_DEPLOYMENTS)[0]
+        return f"{root}{path}?api-version={version}"
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """What a call for this request says where the endpoint gets it by another way than a call (Azure knows the deployment's name)."""
+        deployment = self.address.partition(_DEPLOYMENTS)[2] if self._endpoint.api_version else ""
+        return payload(deployment or self._endpoint.model, request, self._dialect)
+
+    def read(self, status: int, text: str, request: Request) -> Completion:
+        """What came by another way than a call means, by its status and body. Raises as `complete`."""
+        if status == 200:
+            return self._read_body(text, request, 1)[0]
+        complaint = read_complaint(text)
+        if status in {400, 422} and complaint.wants_completion_tokens:
+            self._dialect = replace(self._dialect, limit=_COMPLETION_TOKENS)
+            return self._failed(1, f"{status}: {complaint.words}", Fault("short"))[0]
+        return self.read_refusal(status, complaint, {}, 1)[0]
+
+    def call(
+        self, method: str, url: str, *, json: object = None, form: aiohttp.FormData | None = None, query: Query = None, long: bool = False
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """One HTTP call; the key goes to the endpoint's own address alone. `long`: the time-out counts from byte to byte.
+
+        Whoever calls hands what it raises (aiohttp's errors, OSError, UnicodeError) to `why`.
+        """
+        import aiohttp
+
+        limits = {"total": None, "sock_read": self._endpoint.timeout_s} if long else {"total": self._endpoint.timeout_s}
+        timeout = aiohttp.ClientTimeout(**limits, sock_connect=self._endpoint.connect_timeout_s)
+        headers = self._key_headers() if url.startswith(self.address.partition(_DEPLOYMENTS)[0] + "/") else {}
+        return self._open_session().request(
+            method, url, json=json, data=form, params=query, headers=headers, timeout=timeout, allow_redirects=False
+        )
+
+    def why(self, error: Exception) -> tuple[str, Fault]:
+        """Why a call brought nothing back: in words, and what it means. Raises EndpointError where no other call would fare better."""
+        import ssl
+
+        import aiohttp
+
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            words = f"cannot connect within {self._endpoint.connect_timeout_s:g} s; is the address right, and the server running?"
+            return words, Fault("down", broken=True)
+        if isinstance(error, TimeoutError):
+            return f"no whole answer within {self._endpoint.timeout_s:g} s", Fault("down", charged=True)
+        if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError, ssl.SSLError)):
+            words = self.without_key(str(error))
+            raise EndpointError(f"{self.address}: no secure connection: {words}; check its certificate, and http against https") from None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            words = f"cannot connect ({error.os_error.strerror or error.os_error}); is the address right, and the server running?"
+            return words, Fault("down", broken=True)
+        if isinstance(error, (aiohttp.InvalidURL, UnicodeError)):
+            raise EndpointError(f"{self.address}: is not an address that can be asked; check `base_url`") from None
+        return self.without_key(f"the connection broke: {str(error) or type(error).__name__}"), Fault("down", charged=True)
+
     async def _attempt(self, request: Request, count: int) -> list[Completion]:
+        import aiohttp  # here, as everywhere in this file, so that a spec can be checked without it
+
         try:
             return await self._call(request, count)
-        except TimeoutError:
-            return self._failed(count, f"no whole answer within {self._endpoint.timeout_s:g} s", Fault("down", charged=True))
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError, ssl.SSLError) as error:
-            words = self._without_key(str(error))
-            raise EndpointError(f"{self.address}: no secure connection: {words}; check its certificate, and http against https") from None
-        except aiohttp.ClientConnectorError as error:
-            reason = f"cannot connect ({error.os_error.strerror or error.os_error}); is the address right, and the server running?"
-            return self._failed(count, reason, Fault("down", broken=True))
-        except (aiohttp.InvalidURL, UnicodeError):
-            raise EndpointError(f"{self.address}: is not an address that can be asked; check `base_url`") from None
-        except (aiohttp.ClientError, OSError) as error:
-            words = self._without_key(f"the connection broke: {error or type(error).__name__}")
-            return self._failed(count, words, Fault("down", charged=True))
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            return self._failed(count, *self.why(error))
 
     async def _call(self, request: Request, count: int) -> list[Completion]:
-        body = payload(self._endpoint.model, request, self._dialect, count)
-        headers = (
-            {} if not self._key else {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
-        )
-        async with self._open_session().post(self._route, json=body, headers=headers, allow_redirects=False) as response:
-            text = await response.text(encoding="utf-8", errors="replace")
+        asked = self._dialect
+        body = payload(self._endpoint.model, request, asked, count)
+        async with self._open_session().post(self._route, json=body, headers=self._key_headers(), allow_redirects=False) as response:
+            # Whatever is kept of a body (its words, the body as it came) is kept without the key, should the server have repeated it.
+            text = self.without_key(await response.text(encoding="utf-8", errors="replace"))
         if response.status == 200:
             return self._read_body(text, request, count)
-        complaint = self._complaint(text)
-        if response.status in {400, 422} and self._speaks_otherwise(complaint, count):
-            return await self._call(request, count) if count == 1 else self._failed(count, complaint.words, Fault("short"))
-        return self._read_refusal(response.status, complaint, response.headers, count)
+        complaint = read_complaint(text)
+        if response.status in {400, 422} and self._learns(complaint, asked, count):
+            return self._failed(count, complaint.words, Fault("short"))
+        return self.read_refusal(response.status, complaint, response.headers, count)
 
-    def _speaks_otherwise(self, complaint: Complaint, count: int) -> bool:
-        """Whether this refusal teaches another way of asking that was not tried yet."""
-        before = self._dialect
-        if complaint.wants_completion_tokens:
-            self._dialect = replace(before, limit="max_completion_tokens")
-        elif count > 1:
-            self._dialect = replace(before, several=False)
-        return self._dialect != before
+    def _learns(self, complaint: Complaint, asked: Dialect, count: int) -> bool:
+        """Whether this refusal teaches another way of asking than the call's; calls that left together are all told."""
+        if complaint.wants_completion_tokens and asked.limit != _COMPLETION_TOKENS:
+            self._dialect = replace(self._dialect, limit=_COMPLETION_TOKENS)
+            return True
+        if count > 1:
+            self._dialect = replace(self._dialect, several=False)
+        return count > 1
 
     def _read_body(self, text: str, request: Request, count: int) -> list[Completion]:
         try:
@@ -167,19 +227,20 @@ class OpenAIModel:
         if not isinstance(body, dict):
             return self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
         if body.get("error") and not body.get("choices"):
-            complaint = self._complaint(text)
+            complaint = read_complaint(text)
             status = int(complaint.code) if complaint.code.isdecimal() and complaint.code.isascii() else 400
-            return self._read_refusal(status, complaint, {}, count)
+            return self.read_refusal(status, complaint, {}, count)
         self._answered = True
         answers = read_answers(body, request, self.name, count)
         if any(answer.fault is not None and answer.fault.kind == "short" for answer in answers):
             self._dialect = replace(self._dialect, several=False)
         return [replace(answers[0], raw=text), *answers[1:]]
 
-    def _read_refusal(self, status: int, complaint: Complaint, headers: Mapping[str, str], count: int) -> list[Completion]:
+    def read_refusal(self, status: int, complaint: Complaint, headers: Mapping[str, str], count: int) -> list[Completion]:
+        """The failed answers that a refused call comes to. Raises EndpointError where no other call would fare better."""
         words = f"{status}: {complaint.words or 'without a word'}"
         if status in {401, 403}:
-            raise EndpointError(f"{self.address}: {words}; {self._key_advice()}")
+            raise EndpointError(f"{self.address}: {words}; {self.key_advice()}")
         if status == 402 or complaint.names_the_quota:
             raise EndpointError(f"{self.address}: {words}; the account has no credit left")
         if status in _BUSY or status >= 500:
@@ -190,13 +251,20 @@ class OpenAIModel:
             return [Completion("", "content_filter", model=self.name, error=words)] * count
         if status in {400, 413, 422}:
             return self._failed(count, words)
-        where = f" to {self._without_key(headers['Location'])}" if "Location" in headers else ""
+        where = f" to {self.without_key(headers['Location'])}" if "Location" in headers else ""
         raise EndpointError(f"{self.address}: {words}{where}; this is not an address of chat completions: check `base_url`")
 
     def _failed(self, count: int, reason: str, fault: Fault | None = None, raw: str | None = None) -> list[Completion]:
         return [replace(failure(reason, self.name, fault=fault), raw=raw), *[failure(reason, self.name, fault=fault)] * (count - 1)]
 
+    def _key_headers(self) -> dict[str, str]:
+        if not self._key:
+            return {}
+        return {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
+
     def _open_session(self) -> aiohttp.ClientSession:
+        import aiohttp
+
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.closed or self._loop is not loop:
             self._loop = loop
@@ -209,14 +277,12 @@ class OpenAIModel:
             )
         return self._session
 
-    def _complaint(self, text: str) -> Complaint:
-        complaint = read_complaint(text)
-        return replace(complaint, words=self._without_key(complaint.words))
-
-    def _without_key(self, text: str) -> str:
+    def without_key(self, text: str) -> str:
+        """A text from outside, fit to be kept and shown."""
         return text.replace(self._key, "[key]") if self._key else text
 
-    def _key_advice(self) -> str:
+    def key_advice(self) -> str:
+        """What to do where the endpoint does not take the key."""
         if self._endpoint.api_key_env:
             return f"check the key in the environment variable {self._endpoint.api_key_env}"
         if self._endpoint.api_key_file:

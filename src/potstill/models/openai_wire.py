@@ -108,7 +108,9 @@ def read_answers(body: dict[str, Any], request: Request, model: str, count: int 
             count - 1
         )
     ordered = sorted(zip(found, texts, usages, strict=False), key=lambda part: _index(part[0]))
-    answers = [replace(_read_choice(choice, text, usage, request, served), counted=counted) for choice, text, usage in ordered]
+    answers = [_read_choice(choice, text, usage, request, served) for choice, text, usage in ordered]
+    if not counted:
+        answers = [replace(answer, counted=False) for answer in answers]
     return answers + [_short(served)] * (count - len(answers))
 
 

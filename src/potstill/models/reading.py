@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
+from potstill.models.architecture import causal_classes
 from potstill.models.folder import check_folder, identity, read_config
 from potstill.models.gguf_header import read_gguf_header
 
@@ -40,11 +41,15 @@ class Reading:
 def read_weights(path: Path, reading: Reading) -> Weights:
     """Load the model folder or GGUF file at `path` for inference (`eval` mode). Raises ModelError."""
     require_torch(str(path))
-    device = _device(reading.device)
+    from transformers import AutoConfig
+
+    device = find_device(reading.device)
     dtype = _dtype(reading.dtype, device)
     if path.is_dir():
         check_folder(path)
-        _check_architecture(path, reading.trusted)
+        check_architecture(path, reading.trusted)
+        with _in_words(f"{path / 'config.json'}: cannot be used"), quiet_transformers():
+            AutoConfig.from_pretrained(path, trust_remote_code=reading.trusted, local_files_only=True)
     with quiet_transformers():
         tokenizer = read_tokenizer(path, reading.trusted)
         module = _load_gguf(path, dtype) if path.is_file() else _load_folder(path, dtype, reading.trusted)
@@ -84,7 +89,8 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The torch device of a spec's `device`. Raises ModelError where this machine has none of that name."""
     import torch
 
     if name == "auto":
@@ -108,20 +114,18 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _check_architecture(folder: Path, trusted: bool) -> None:
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    config = read_config(folder)
+def check_architecture(folder: Path, trusted: bool) -> None:
+    """Raise ModelError unless the installed transformers writes text with the folder's architecture, or its own code may run."""
+    config, classes = read_config(folder), causal_classes()
     kind = config.get("model_type")
-    if kind in CONFIG_MAPPING or trusted:
-        with _in_words(f"{folder / 'config.json'}: cannot be used"), quiet_transformers():
-            AutoConfig.from_pretrained(folder, trust_remote_code=trusted, local_files_only=True)
+    if trusted or not classes or kind in classes:
         return
     if "auto_map" in config:
         raise ModelError(
             f"{folder}: architecture {kind!r} brings Python code of its own; read it, then set `trust_remote_code: true` to run it"
         )
-    raise ModelError(f"{folder}: architecture {kind!r} is unknown to the installed transformers; upgrade it, or choose another model")
+    reason = "is not one that the installed transformers can write text with; upgrade it, or choose another model"
+    raise ModelError(f"{folder}: architecture {kind!r} {reason}")
 
 
 def read_tokenizer(path: Path, trusted: bool) -> Any:

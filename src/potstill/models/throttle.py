@@ -1,8 +1,8 @@
 """How fast one endpoint is asked: calls in flight, requests and tokens a minute, and when it is left alone for a while.
 
-Concurrency follows what helps. It starts low, doubles while the rate of answers follows, holds where it does not, and halves when
-the endpoint says that it is busy. While nothing but failures come, the endpoint is left alone for longer and longer, one call at
-a time trying whether it is back; after `patience_s` of that the run stops, and no row's attempts are used up meanwhile.
+Concurrency follows what helps. It starts low, doubles while the rate of answers follows, goes back and holds where it does not, and
+halves when the endpoint says that it is busy. While nothing but failures come, the endpoint is left alone for longer and longer, one
+call at a time trying whether it is back; after `patience_s` of that the run stops, and no row's attempts are used up meanwhile.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ FIRST_LIMIT = 16
 _TRIP = 8
 """So many failures without an answer in between open the circuit."""
 _LONGEST_COOL_DOWN_S = 60.0
-_HELPS = 0.25
-"""Growing has helped where the rate of answers rose by at least this share of what the growth of the limit promised."""
-_HOLD_EPOCHS = 8
+_HELPS_AT_FIRST, _HELPS = 0.25, 0.5
+"""Growing has helped where the rate of answers rose by at least this share of what the growth of the limit promised. Doubling at the
+start is easily content, because being too slow costs more than a few calls too many; later growth has to prove itself."""
+_DOUBLING, _AFTER_ENOUGH, _AFTER_BUSY = 2.0, 1.5, 1.25
+"""How the limit grows: at the start, once growing did not help, and once the endpoint was busy."""
+_FIRST_HOLD, _LONGEST_HOLD, _HOLD_WHEN_BUSY = 2, 64, 4
+"""Epochs in which the limit stays where growing did not help: longer each time, so that chance seldom carries it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Ticket:
     epoch: int
     held: list[float] | None
     """Its entry in the minute of tokens."""
+    tries: bool
+    """Whether it left while the circuit was open, to see whether the endpoint is back."""
 
 
 @dataclass
@@ -102,7 +108,7 @@ class Throttle:
         self._tokens = _Window(limits.tokens_per_minute) if limits.tokens_per_minute else None
         self._waiting = Waiting()
         self._closed_until = 0.0
-        self._failures = 0
+        self._failures = self._tries = 0
         self._failing_since: float | None = None
         self._epoch = 0
         self._pace = _Pace(clock())
@@ -113,10 +119,7 @@ class Throttle:
         return self._failures >= _TRIP
 
     async def admit(self, tokens: int) -> Ticket:
-        """Wait until one more call may leave, and count it; `tokens` is what it may use.
-
-        Raises EndpointError where the endpoint has given nothing but failures for `patience_s`.
-        """
+        """Wait until one more call may leave, and count it; `tokens` is what it may use."""
         async with self._waiting.turn:  # in order; whoever waits holds back those behind
             while (wait := self._wait_s(tokens)) is None or wait > 0:
                 await self._waiting.for_change(wait)
@@ -125,10 +128,13 @@ class Throttle:
                 self._requests.add(1, now)
             self.in_flight += 1
             self._pace.saturated |= self.in_flight >= self.limit
-            return Ticket(self._epoch, self._tokens.add(tokens, now) if self._tokens else None)
+            return Ticket(self._epoch, self._tokens.add(tokens, now) if self._tokens else None, self.down)
 
     def settle(self, ticket: Ticket, tokens: int, fault: Fault | None, reason: str = "") -> None:
-        """A call came back: `tokens` is what it used, `fault` why it failed. Raises as `admit`."""
+        """A call came back: `tokens` is what it used, `fault` why it failed.
+
+        Raises EndpointError where the endpoint has given nothing but failures for `patience_s`.
+        """
         self.in_flight -= 1
         if self._tokens and ticket.held is not None:
             self._tokens.correct(ticket.held, tokens)
@@ -165,12 +171,13 @@ class Throttle:
         return max(*waits, 0.0)
 
     def _answered(self) -> None:
-        self._failures, self._failing_since = 0, None
+        self._failures, self._tries, self._failing_since = 0, 0, None
         self.limit = self._pace.next_limit(self._clock(), self.limit, self._limits.concurrency)
 
     def _failed(self, ticket: Ticket, fault: Fault, reason: str) -> None:
         now = self._clock()
         self._failures += 1
+        self._tries += ticket.tries
         self._failing_since = self._failing_since if self._failing_since is not None else now
         if fault.kind == "busy" and ticket.epoch == self._epoch:
             # Calls that left before the last halving say nothing new.
@@ -179,7 +186,8 @@ class Throttle:
             self._pace.restart(now)
         closed_s = fault.retry_after_s
         if self.down:
-            closed_s = max(closed_s, min(2.0 ** ((self._failures - _TRIP) // 2), _LONGEST_COOL_DOWN_S))
+            # By tries, not failures: those of calls that were in flight when the circuit opened say nothing more.
+            closed_s = max(closed_s, min(2.0**self._tries, _LONGEST_COOL_DOWN_S))
             if now - self._failing_since >= self._limits.patience_s:
                 minutes = (now - self._failing_since) / 60
                 raise EndpointError(
@@ -190,39 +198,46 @@ class Throttle:
 
 
 class _Pace:
-    """Whether more calls in flight bring more answers. An epoch is as many answers as calls may be in flight."""
+    """Whether more calls in flight bring more answers. An epoch is some answers for each call that may be in flight."""
 
     def __init__(self, now: float) -> None:
         self.saturated = False
-        self._doubling = True
-        self._before: tuple[float, int] | None = None  # the last epoch's rate, and its limit
-        self._holding = 0
-        self.restart(now, doubling=True)
+        """Whether as many calls were in flight as may be, so that the rate says something of the limit."""
+        self._growth = _DOUBLING
+        self._before: tuple[float, int] | None = None  # the rate before the last growth, and its limit
+        self._hold, self._holding = _FIRST_HOLD, 0
+        self._begin(now)
 
-    def restart(self, now: float, *, doubling: bool = False) -> None:
+    def restart(self, now: float) -> None:
         """The endpoint is busy: start counting anew, and grow gently from here."""
-        self._started, self._answers, self.saturated = now, 0, False
-        self._doubling, self._before, self._holding = doubling, None, 0 if doubling else _HOLD_EPOCHS
+        self._growth, self._before = _AFTER_BUSY, None
+        self._holding = max(self._holding, _HOLD_WHEN_BUSY)
+        self._begin(now)
 
     def next_limit(self, now: float, limit: int, most: int) -> int:
         """The limit after one more answer."""
         self._answers += 1
-        if self._answers < limit:
+        if self._answers < limit * (1 if self._growth == _DOUBLING else 2):
             return limit
-        rate = self._answers / max(now - self._started, 1e-9)
-        saturated, self.saturated = self.saturated, False
-        self._started, self._answers = now, 0
+        rate, saturated = self._answers / max(now - self._started, 1e-9), self.saturated
+        self._begin(now)
         if not saturated:
             return limit
         if self._holding:
             self._holding -= 1
-            self._before = (rate, limit)
             return limit
-        if self._before is not None and limit > self._before[1]:
-            promised = limit / self._before[1] - 1
-            if rate / self._before[0] - 1 < _HELPS * promised:
-                back, self._holding, self._doubling = self._before[1], _HOLD_EPOCHS, False
-                self._before = None
-                return back
-        self._before = (rate, limit)
-        return min(most, limit * 2 if self._doubling else limit + max(1, limit // 4))
+        if self._before is not None and not self._helped(rate, limit):
+            back, self._before, self._growth = self._before[1], None, min(self._growth, _AFTER_ENOUGH)
+            self._holding, self._hold = self._hold, min(2 * self._hold, _LONGEST_HOLD)
+            return back
+        self._before = (rate, limit) if limit < most else None
+        return min(most, max(limit + 1, int(limit * self._growth)))
+
+    def _helped(self, rate: float, limit: int) -> bool:
+        assert self._before is not None
+        rate_before, limit_before = self._before
+        promised = limit / limit_before - 1
+        return rate / rate_before - 1 >= (_HELPS_AT_FIRST if self._growth == _DOUBLING else _HELPS) * promised
+
+    def _begin(self, now: float) -> None:
+        self._started, self._answers, self.saturated = now, 0, False

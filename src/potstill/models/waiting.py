@@ -24,7 +24,8 @@ class Waiting:
         self._here()
         self._change.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._change.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._change.wait()
 
     def tell_change(self) -> None:
         """Wake who waits."""

@@ -69,14 +69,14 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
     Raises what the stages raise; the folder is then as good as before, and the same call goes on where this one stopped.
     """
-    run = open_run(spec, folder, tuple(listeners))
     with RunLock(folder):
+        run = open_run(spec, folder, tuple(listeners))
         started = time.monotonic()
         run.events.emit(RunStarted(spec.name, str(folder)))
         try:
             _look_ahead(run, stages_until(until))
             for name in stages_until(until):
-                _bring_up(run, name)
+                _bring_up(run, name, stages_until(until))
         except PotstillError as error:
             run.events.emit(RunFailed(str(error)))
             raise
@@ -108,9 +108,12 @@ def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = 
 
 def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:
     """What `run_pipeline` would do now. Nothing is written."""
-    run = Run(spec, folder, EventLog())
+    return _plan(Run(spec, folder, EventLog()), stages_until(until))
+
+
+def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
     plans: list[Plan] = []
-    for name in stages_until(until):
+    for name in names:
         record = run.stage(name)
         if any(plan.action != "skip" for plan in plans):
             plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
@@ -118,6 +121,8 @@ def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> 
         inputs = _load(name).inputs(run)
         if record.stands(inputs):
             plans.append(Plan(name, "skip", "its inputs and outputs are unchanged"))
+        elif record.was_finished_on(inputs):
+            plans.append(Plan(name, "resume", "an output is missing or changed"))
         elif record.was_begun_on(inputs):
             plans.append(Plan(name, "resume", "it was cut off"))
         else:
@@ -133,11 +138,11 @@ def stages_until(until: StageName | None) -> list[StageName]:
 
 def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
     """Fail now where training would fail after the teacher was paid."""
-    if "train" in names and not run.stage("generate").exists():
+    if "train" in names and _plan(run, stages_until("generate"))[-1].action != "skip":
         _load("train").preflight(run)
 
 
-def _bring_up(run: Run, name: StageName) -> None:
+def _bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
     stage, record = _load(name), run.stage(name)
     inputs = stage.inputs(run)
     record.reclaim(inputs, stage.DISCARD)
@@ -147,7 +152,7 @@ def _bring_up(run: Run, name: StageName) -> None:
     started = time.monotonic()
     try:
         resumed = record.begin(inputs, discard=stage.DISCARD)
-        run.events.emit(StageStarted(name, resumed))
+        run.events.emit(_started(run, name, names, resumed))
         summary = stage.work(run, resumed)
         outputs = stage.outputs(run)
         missing = [path for path in outputs if not path.exists()]
@@ -159,6 +164,16 @@ def _bring_up(run: Run, name: StageName) -> None:
         record.put_back(stage.DISCARD)
         raise
     run.events.emit(StageFinished(name, time.monotonic() - started, summary))
+
+
+def _started(run: Run, name: StageName, names: Sequence[StageName], resumed: bool) -> StageStarted:
+    from potstill.pipeline.forecast import forecast  # needs what the stages need, as they do
+
+    place = names.index(name)
+    # How much there is to do, the data stage finds out; the report takes a moment.
+    expected = forecast(run, names[place:]) if name not in ("data", "report") else {}
+    after = sum(expected[later] for later in names[place + 1 :]) if expected else None
+    return StageStarted(name, resumed, place + 1, len(names), expected.get(name), after)
 
 
 def _load(name: StageName) -> Stage:

@@ -1,6 +1,6 @@
 """What a run is: the spec's sections, loading it, its JSON Schema."""
 
-from potstill.spec.load import dump_spec, load_spec, spec_from_dict, spec_schema
+from potstill.spec.load import dump_spec, load_data_sections, load_spec, spec_from_dict, spec_schema
 from potstill.spec.sections import (
     BalanceSpec,
     BudgetSpec,
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingSpec",
     "WeightsSpec",
     "dump_spec",
+    "load_data_sections",
     "load_spec",
     "spec_from_dict",
     "spec_schema",

@@ -18,9 +18,23 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys are refused, nothing changes after loading."""
+    """Base of every section: unknown keys are refused, numbers are finite, nothing changes after loading."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections_are_their_defaults(cls, raw: Any) -> Any:
+        """A header over nothing but comments is null in YAML, and means the section as it comes."""
+        if not isinstance(raw, dict):
+            return raw
+        return {name: value for name, value in raw.items() if value is not None or not cls.is_section(name)}
+
+    @classmethod
+    def is_section(cls, name: object) -> bool:
+        """Whether the field `name` holds a section that is always there."""
+        annotation = cls.model_fields[name].annotation if isinstance(name, str) and name in cls.model_fields else None
+        return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 class TaskSpec(Section):
@@ -96,11 +110,11 @@ class PriceSpec(Section):
     """What answers cost, in dollars: by tokens, or by the hour of the machine that gives them."""
 
     input_per_million: float | None = Field(default=None, ge=0.0)
-    """For a million tokens read."""
+    """Dollars for a million tokens read."""
     output_per_million: float | None = Field(default=None, ge=0.0)
-    """For a million tokens written."""
+    """Dollars for a million tokens written."""
     per_gpu_hour: float | None = Field(default=None, ge=0.0)
-    """For an hour of one accelerator, where you run the model yourself."""
+    """Dollars for an hour of one accelerator, where you run the model yourself."""
     gpus: int = Field(default=1, ge=1)
     """How many accelerators serve it."""
 
@@ -115,7 +129,7 @@ class PriceSpec(Section):
 class WeightsSpec(Section):
     """How local weights are loaded."""
 
-    model: str | None = None
+    model: str | None = Field(default=None, min_length=1)
     """Catalogue name, hub id, folder, or GGUF file."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
@@ -135,7 +149,7 @@ class TeacherSpec(WeightsSpec):
     # What is refused here may be a secret in the wrong place.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    model: str
+    model: str = Field(min_length=1)
     """Catalogue name, hub id, folder, GGUF file, or the name that the endpoint knows. `echo` is a fake for dry runs."""
     name: str | None = None
     """What reports call it; by default `model`."""
@@ -274,6 +288,9 @@ class PromptingSpec(Section):
     arXiv 2309.04269), for summaries: rounds that each fit in more."""
     instruction: str | None = None
     """Takes the place of the strategy's own words; they are added to the row's system prompt, never put in its place."""
+    examples: int = Field(default=0, ge=0, le=64)
+    """So many training rows with references stand before each question as worked examples; for `chain_of_thought`, rows with a
+    `rationale`."""
     version: str = Field(default="", max_length=100)
     """A name for the wording; where it changes, every question is a new one."""
     rounds: int = Field(default=3, ge=2, le=10)
@@ -423,9 +440,9 @@ class TrainingSpec(Section):
     objective: Literal["auto", "sft", "logits"] = "auto"
     """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
     student's tokenizer, else `sft`."""
-    learning_rate: float | Auto = "auto"
+    learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
-    batch_size: int | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Rows a step; `auto` follows `training.settings.auto_batch_size`."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Rows in memory at once; by default the whole batch."""
@@ -453,9 +470,9 @@ class TrainingSpec(Section):
 class EvaluationSpec(Section):
     """How teacher, baseline and student are compared."""
 
-    metrics: tuple[str, ...] | Auto = "auto"
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] | Auto = "auto"
     """Names of metrics; `auto`: those of the task type."""
-    systems: tuple[Literal["teacher", "baseline", "student"], ...] = ("teacher", "baseline", "student")
+    systems: tuple[Literal["teacher", "baseline", "student"], ...] = Field(default=("teacher", "baseline", "student"), min_length=1)
     """Who is measured."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
@@ -529,7 +546,7 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     engine: EngineSpec = Field(default=EngineSpec(), json_schema_extra=_or_one_word)
     """Where the teachers are asked from: `local`, or `ray`."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Splits, sampling, initial order of the rows and bootstrap all start from it."""
 
     @model_validator(mode="before")
@@ -571,17 +588,16 @@ class RunSpec(Section):
         return self
 
     @model_validator(mode="after")
-    def _batches_need_no_workers(self) -> RunSpec:
-        if self.engine.kind == "ray" and self.generation.mode == "batch":
-            raise ValueError("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
-        return self
-
-    @model_validator(mode="after")
-    def _carved_from_something_local(self) -> RunSpec:
+    def _sections_fit_together(self) -> RunSpec:
+        misfits = []
         if self.student.model is None and self.teacher.base_url is not None:
-            raise ValueError("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
+            misfits.append("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
         if self.targets.positions == "all" and self.training.objective == "sft":
-            raise ValueError(
+            misfits.append(
                 "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
             )
+        if self.engine.kind == "ray" and self.generation.mode == "batch":
+            misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
+        if misfits:
+            raise ValueError("\n".join(misfits))
         return self

@@ -93,17 +93,32 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise store_error(path, error) from None
     except ValueError:
-        raise StoreError(f"{path}: is not JSON any more; remove it and run the same command again") from None
+        raise damaged(path) from None
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """An object that `write_json` wrote, with at least these keys. Raises StoreError where it is missing or damaged."""
+    record = read_json(path)
+    if not isinstance(record, dict) or not record.keys() >= set(keys):
+        raise damaged(path)
+    return record
+
+
+def damaged(path: Path) -> StoreError:
+    """A file of Potstill's own that somebody else changed."""
+    return StoreError(f"{path}: does not hold what Potstill wrote any more; remove it and run the same command again")
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file that Potstill wrote, one at a time."""
+    """The rows of a file that Potstill wrote, one at a time. Raises StoreError where it is missing or damaged."""
     try:
         with open(path, encoding="utf-8") as file:
             for line in file:
                 yield json.loads(line)
     except OSError as error:
         raise store_error(path, error) from None
+    except ValueError:
+        raise damaged(path) from None
 
 
 def hash_file(path: Path) -> str:
@@ -115,7 +130,9 @@ def hash_file(path: Path) -> str:
         raise store_error(path, error) from None
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+
+
 def fingerprint(value: object) -> str:
     """SHA-256 of a value's canonical JSON, in hex: equal values have equal fingerprints, in every process."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()

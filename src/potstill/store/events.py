@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from potstill.store.atomic import store_error
 
@@ -37,10 +40,17 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StageStarted(Event):
-    """A stage begins, or goes on where it was cut (`resumed`)."""
+    """A stage begins, or goes on where it was cut (`resumed`): number `place` of `places` in this run.
+
+    `expected_s` is how long it takes from its beginning, roughly, and `after_s` how long all later ones do; None where unknown.
+    """
 
     stage: StageName
     resumed: bool = False
+    place: int = 0
+    places: int = 0
+    expected_s: float | None = None
+    after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +207,29 @@ def _ends_within_a_line(path: Path) -> bool:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file; a torn last line (a kill while writing) and unknown kinds are passed over."""
+    """The events of a file; a torn last line (a kill while writing), damaged lines and unknown kinds are passed over."""
     if not path.exists():
         return
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            event = parse_event(line)
-            if event is not None:
-                yield event
+    with open(path, "rb") as file:
+        yield from parse_events(file)
 
 
-def parse_event(line: str) -> Event | None:
-    """The event that a line holds; None where it is torn, or of an unknown kind."""
+def parse_events(lines: Iterable[bytes]) -> Iterator[Event]:
+    """The events among lines of an event file, ended by b"\\n" alone: a text may hold what else Unicode calls a line's end."""
+    for line in lines:
+        event = _parse(line)
+        if event is not None:
+            yield event
+
+
+def _parse(line: bytes) -> Event | None:
     try:
-        row: dict[str, Any] = json.loads(line)
-    except ValueError:
+        row = json.loads(line.decode("utf-8"))
+        return _reader(row["event"]).validate_python(row)
+    except (ValueError, LookupError, TypeError, RecursionError):  # pydantic's error is a ValueError
         return None
-    kind = _KINDS.get(row.pop("event", ""))
-    return None if kind is None else kind(**row)
+
+
+@functools.cache
+def _reader(name: str) -> TypeAdapter[Event]:
+    return TypeAdapter(_KINDS[name])

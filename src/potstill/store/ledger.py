@@ -7,7 +7,6 @@ flight are known: they are settled as orphaned when the ledger is opened again, 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sqlite3
 import time
@@ -57,6 +56,9 @@ CREATE TABLE attempt (
 );
 CREATE INDEX attempt_of_question ON attempt (key);
 CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
+-- All that sums need, in the order of time, so that they read no answers and new entries go to the end.
+CREATE INDEX attempt_sums ON attempt
+    (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 CREATE TABLE batch (
     id          TEXT PRIMARY KEY,  -- ours; it stands in the provider's metadata
     endpoint    TEXT NOT NULL,     -- Model.identity
@@ -77,6 +79,16 @@ CREATE TABLE verdict (
 ) WITHOUT ROWID;
 """
 
+# How an attempt of another ledger is taken over, by column; `theirs` is its row. A second answer to a question counts as a call whose
+# answer never came, and that cost what it cost.
+_STANDS = "state = 'answered' AND EXISTS (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.state = 'answered')"
+_TAKEN_OVER = {
+    "state": f"iif(state = 'intent' OR {_STANDS}, 'orphaned', state)",
+    "uncertain": f"state = 'intent' OR uncertain OR {_STANDS}",
+    "held_tokens": "iif(state = 'answered' AND NOT uncertain, input_tokens + output_tokens, held_tokens)",
+    "held_dollars": "iif(state = 'answered' AND NOT uncertain, dollars, held_dollars)",
+}
+
 # What a ledger of an earlier version lacks.
 _UPGRADES = {
     1: """
@@ -91,6 +103,8 @@ ALTER TABLE attempt ADD COLUMN raw BLOB;
 ALTER TABLE attempt ADD COLUMN batch TEXT;
 ALTER TABLE verdict ADD COLUMN code TEXT NOT NULL DEFAULT '';
 CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
+CREATE INDEX attempt_sums ON attempt
+    (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 CREATE TABLE batch (
     id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, provider_id TEXT,
     state TEXT NOT NULL CHECK (state IN ('prepared', 'submitted', 'collected', 'lost')), created REAL NOT NULL
@@ -117,6 +131,16 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A question in a provider's batch: the most that it can cost, and whether this ledger's run has asked it."""
+
+    key: str
+    request: Request
+    most: Cost
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Recent:
     """Calls to a model (its identity) within a second: when the last one left, how many, and their tokens."""
 
@@ -131,7 +155,7 @@ class Ledger:
 
     An answer stands for ever. A failed call stands as long as this ledger is open (`missing` leaves it out, so that it is data
     to this run), and is asked again by the next process. Runs may share a ledger: `run` names whose calls these are, and figures
-    are of that run's calls alone (of all, where it is empty).
+    are of that run's calls alone (of all, where it is empty). `wait_s` is how long another process may take to let go of the file.
 
     Where the file cannot be written to (full disk, read-only), it is open for reading, and `read_only` says why. Every method raises
     StoreError where the file is full, read-only, damaged or in use by another process; what was committed before stays.
@@ -173,9 +197,11 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._make_tables()
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # always written: a disk that is full shows itself here
             # What waits in a provider's batch is in flight whether or not a process is there.
             settled = self._db.execute(
-                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE state = 'intent' AND batch IS NULL",
+                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE state = 'intent' AND (batch IS NULL"
+                " OR batch NOT IN (SELECT id FROM batch WHERE state IN ('prepared', 'submitted')))",
                 (time.time(),),
             )
             self._db.execute("COMMIT")
@@ -243,13 +269,16 @@ class Ledger:
             )
             assert settled.rowcount == len(keys), "an answer was recorded without an intent"
 
-    def abandon(self, keys: Sequence[str]) -> None:
-        """Write down that nobody waits for these calls any more, so that their questions may be asked again; one transaction."""
+    def abandon(self, keys: Sequence[str], *, charged: bool = True) -> None:
+        """Write down that nobody waits for these calls any more, so that their questions may be asked again; one transaction.
+
+        `charged` says whether they may have been charged for.
+        """
         now = time.time()
         with self.transaction(), self._in_our_words():
             self._db.executemany(
-                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 1 WHERE key = ? AND state = 'intent'",
-                ((now, key) for key in keys),
+                "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = ? WHERE key = ? AND state = 'intent'",
+                ((now, charged, key) for key in keys),
             )
 
     def get(self, key: str, *, settled: bool = False) -> Completion | None:
@@ -279,52 +308,78 @@ class Ledger:
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys`, in order, that have neither an answer nor a call that failed since the ledger was opened."""
-        settled: set[str] = set()
-        for start in range(0, len(keys), _KEYS_A_QUERY):
-            some = keys[start : start + _KEYS_A_QUERY]
-            marks = ",".join("?" * len(some))
-            with self._in_our_words():
-                rows = self._db.execute(
-                    f"SELECT key FROM attempt WHERE key IN ({marks}) AND (state = 'answered' OR state = 'failed' AND id > ?)",
-                    (*some, self._opened_after),
-                )
-                settled.update(key for (key,) in rows)
+        settled = self._those(keys, f"(state = 'answered' OR state = 'failed' AND id > {self._opened_after})")
         return [key for key in keys if key not in settled]
 
-    def merge(self, other: Path) -> int:
-        """Take over what another ledger holds of questions that have no answer here; returns how many answers were new.
+    def in_batches(self, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` that wait in a provider's batch."""
+        return self._those(keys, "state = 'intent' AND batch IS NOT NULL")
 
-        The other file must be closed, and is only read. Its calls in flight become orphaned ones.
+    def _those(self, keys: Sequence[str], condition: str) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            some = keys[start : start + _KEYS_A_QUERY]
+            with self._in_our_words():
+                rows = self._db.execute(f"SELECT key FROM attempt WHERE key IN ({_marks(some)}) AND {condition}", some)
+                found.update(key for (key,) in rows)
+        return found
+
+    def merge(self, other: Path) -> int:
+        """Take over another ledger's attempts; returns how many questions have an answer that had none.
+
+        The other file must be closed, and is only read. Its calls in flight become orphaned ones. Where both have answered a question,
+        the answer that is here stands, and what the other cost counts all the same. Merging twice changes nothing. Raises StoreError
+        where the other file is missing, no ledger, in use, or of another version.
         """
-        with self._attached(other), self.transaction(), self._in_our_words():
+        with self._attached(other):
             self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
-            columns = ", ".join(self._attempt_columns())
-            taken = columns.replace("state", "CASE state WHEN 'intent' THEN 'orphaned' ELSE state END").replace(
-                "uncertain", "state = 'intent' OR uncertain"
-            )
+            names = self._attempt_columns()
+            taken = ", ".join(_TAKEN_OVER.get(name, name) for name in names)
             before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
-            # One key's attempts come as a whole or not at all, so merging twice changes nothing.
             self._db.execute(
-                f"INSERT INTO attempt ({columns}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
-                " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key"
-                " AND (ours.state = 'answered' OR ours.started = theirs.started))"
+                f"INSERT INTO attempt ({', '.join(names)}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
+                " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.started = theirs.started)"
                 " ORDER BY theirs.id"
             )
             return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
 
     def lend(self, other: Path, keys: Sequence[str]) -> None:
-        """Copy the answers to these questions into another ledger, so that they are not asked for there again.
+        """Copy the answers to these questions into another ledger, so that they are not asked for there again. Raises as `merge`.
 
-        The other file must be a closed ledger. In its figures nothing of it counts, for they are calls of no run.
+        In that ledger's figures nothing of it counts: they are calls of no run.
         """
-        with self._attached(other), self.transaction(), self._in_our_words():
-            names = self._attempt_columns()
-            lent = ", ".join("''" if name == "run" else name for name in names)
-            every = [(key,) for key in keys]
+        names = self._attempt_columns()
+        lent = ", ".join("''" if name == "run" else name for name in names)
+        every = [(key,) for key in keys]
+        with self._attached(other):
             self._db.executemany("INSERT OR IGNORE INTO other.question SELECT * FROM main.question WHERE key = ?", every)
             self._db.executemany(
                 f"INSERT INTO other.attempt ({', '.join(names)}) SELECT {lent} FROM main.attempt WHERE key = ? AND state = 'answered'",
                 every,
+            )
+
+    def _attempt_columns(self) -> list[str]:
+        return [name for _, name, *_ in self._db.execute("PRAGMA main.table_info(attempt)") if name != "id"]
+
+    @contextlib.contextmanager
+    def _attached(self, other: Path) -> Iterator[None]:
+        """A transaction with another ledger's tables under the name `other`."""
+        with self._in_our_words(other):
+            self._attach(other)
+            try:
+                with self.transaction():
+                    yield
+            finally:
+                self._db.execute("DETACH DATABASE other")
+
+    def _attach(self, other: Path) -> None:
+        if not other.exists():
+            raise StoreError(f"{other}: there is no such ledger")
+        self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
+        if self._pragma("other.application_id") != _APPLICATION_ID or self._pragma("other.user_version") != SCHEMA_VERSION:
+            self._db.execute("DETACH DATABASE other")
+            raise StoreError(
+                f"{other}: is not a ledger of this version (version {SCHEMA_VERSION}); `potstill generate` brings older ones up"
             )
 
     def open_batch(self, batch: str, endpoint: str) -> None:
@@ -333,10 +388,13 @@ class Ledger:
             self._db.execute("INSERT INTO batch VALUES (?, ?, NULL, 'prepared', ?)", (batch, endpoint, time.time()))
 
     def note_batch(self, batch: str, state: Literal["submitted", "collected", "lost"], provider_id: str | None = None) -> None:
-        """Write down what became of a batch. One that is `lost` was never submitted: its questions may be asked again."""
+        """Write down what became of a batch.
+
+        Of one that is `collected`, or `lost` (never submitted), what has no answer was not charged for, and may be asked again.
+        """
         with self.transaction(), self._in_our_words():
             self._db.execute("UPDATE batch SET state = ?, provider_id = coalesce(?, provider_id) WHERE id = ?", (state, provider_id, batch))
-            if state == "lost":
+            if state != "submitted":
                 self._db.execute(
                     "UPDATE attempt SET state = 'orphaned', finished = ?, uncertain = 0 WHERE batch = ? AND state = 'intent'",
                     (time.time(), batch),
@@ -350,14 +408,31 @@ class Ledger:
                 (endpoint,),
             ).fetchall()
 
-    def waiting(self, batch: str) -> list[tuple[str, Request]]:
-        """The questions of a batch that have no answer yet."""
+    def waiting(self, batch: str, keys: Sequence[str] | None = None) -> list[Waiting]:
+        """The questions of a batch that have no answer yet; of `keys`, where given."""
+        among = "" if keys is None else f" AND key IN ({_marks(keys)})"
         with self._in_our_words():
             rows = self._db.execute(
-                "SELECT key, request FROM attempt JOIN question USING (key) WHERE batch = ? AND state = 'intent' ORDER BY attempt.id",
-                (batch,),
+                f"SELECT key, request, held_tokens, held_dollars, {self._own} FROM attempt JOIN question USING (key)"
+                f" WHERE batch = ? AND state = 'intent'{among} ORDER BY attempt.id",
+                (batch, *(keys or ())),
             ).fetchall()
-        return [(key, _request(request)) for key, request in rows]
+        return [Waiting(key, _request(text), Cost(1, tokens, dollars), bool(own)) for key, text, tokens, dollars, own in rows]
+
+    def keys_waiting(self, batch: str) -> list[str]:
+        """The keys of a batch's questions that have no answer yet."""
+        with self._in_our_words():
+            return [key for (key,) in self._db.execute("SELECT key FROM attempt WHERE batch = ? AND state = 'intent'", (batch,))]
+
+    def held(self, batch: str) -> Cost:
+        """The most that a batch's questions without an answer can cost, as far as this run has asked them."""
+        with self._in_our_words():
+            calls, tokens, dollars, unpriced = self._db.execute(
+                "SELECT count(*), total(held_tokens), total(held_dollars), total(held_dollars IS NULL) FROM attempt"
+                f" WHERE batch = ? AND state = 'intent' AND {self._own}",
+                (batch,),
+            ).fetchone()
+        return Cost(int(calls), int(tokens), None if unpriced else float(dollars))
 
     def judge(self, verdicts: Iterable[tuple[str, str, Verdict]]) -> None:
         """Write down what gates say: (key of the question, id of the row, verdict); one transaction, the last word counts."""
@@ -382,6 +457,17 @@ class Ledger:
                 f"SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE state IN ('answered', 'failed') AND {self._own}"
             ).fetchone()
         return None if unpriced else float(spent)
+
+    def dollars_for(self, keys: Iterable[str]) -> float | None:
+        """Dollars spent on some questions, all their calls together; None where the price of some call is unknown."""
+        total: float | None = 0.0
+        for key in keys:
+            with self._in_our_words():
+                spent, unpriced = self._db.execute(
+                    "SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE key = ? AND state IN ('answered', 'failed')", (key,)
+                ).fetchone()
+            total = None if total is None or unpriced else total + spent
+        return total
 
     def spent(self) -> Cost:
         """What counts against a budget: what was charged, and what may have been (its most, as it was held)."""
@@ -449,21 +535,6 @@ class Ledger:
         for statement in script.split(";\n"):
             self._db.execute(statement)
         self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    @contextlib.contextmanager
-    def _attached(self, other: Path) -> Iterator[None]:
-        """Another ledger's tables under the name `other`."""
-        with self._in_our_words():
-            self._db.execute("ATTACH DATABASE ? AS other", (str(other),))
-        try:
-            yield
-        finally:
-            with self._in_our_words():
-                self._db.execute("DETACH DATABASE other")
-
-    def _attempt_columns(self) -> list[str]:
-        return [name for _, name, *_ in self._db.execute("PRAGMA main.table_info(attempt)") if name != "id"]
 
     def _pragma(self, name: str) -> int:
         return self._one(f"PRAGMA {name}")
@@ -472,13 +543,13 @@ class Ledger:
         return int(self._db.execute(query).fetchone()[0])
 
     @contextlib.contextmanager
-    def _in_our_words(self) -> Iterator[None]:
+    def _in_our_words(self, path: Path | None = None) -> Iterator[None]:
         try:
             yield
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
         except sqlite3.DatabaseError as error:
-            raise ledger_error(self.path, error) from error
+            raise ledger_error(path or self.path, error) from error
 
 
 _ADVICE = {
@@ -537,15 +608,21 @@ def _completion(row: Sequence[Any]) -> Completion:
     return Completion(text, finish_reason, Usage(read, written), latency_s, model, error, reasoning, tokens)
 
 
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
 def _storable(text: str | None) -> str | None:
     """Text without lone surrogates, which JSON may bring and UTF-8 cannot hold."""
-    return text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _request_json(request: Request) -> str:
     row: dict[str, Any] = {
         "messages": [message.to_json() for message in request.messages],
-        "sampling": dataclasses.asdict(request.sampling),
+        "sampling": request.sampling.to_json(),
         "sample": request.sample,
     }
     optional = {"schema": request.schema, "top_logprobs": request.top_logprobs, "prompt_version": request.prompt_version}

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from potstill.errors import StoreError
 from potstill.spec import RunSpec, dump_spec
-from potstill.store.atomic import fingerprint, hash_file, read_json, store_error, write_json, write_text
+from potstill.store.atomic import damaged, fingerprint, hash_file, read_object, store_error, write_json, write_text
 from potstill.store.events import EventLog, Listener, StageName
 
 FOLDERS: dict[StageName, str] = {
@@ -37,13 +37,18 @@ class Run:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger of generation: the run's own, or the one that it shares."""
+        return self.spec.generation.ledger or self.path("generation", "ledger.sqlite")
+
     def stage(self, name: StageName) -> StageRecord:
         """What is on record of a stage."""
         return StageRecord(self.folder, name)
 
 
 class RunLock:
-    """Holds a run folder against a second process; let go when the process ends, however it ends."""
+    """Holds a run folder, made where it was missing, against a second process; let go when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,6 +57,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         path = self._folder / ".lock"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a+", encoding="utf-8")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -109,6 +115,10 @@ class StageRecord:
         """True where an attempt on these very inputs is on record."""
         return self._read().get("inputs") == fingerprint(inputs)
 
+    def was_finished_on(self, inputs: object) -> bool:
+        """True where the stage finished on these very inputs, whatever became of its outputs since."""
+        return self.was_begun_on(inputs) and self._read().get("state") == "finished"
+
     def begin(self, inputs: object, *, discard: Sequence[str] = ()) -> bool:
         """Mark the stage as begun; True where it goes on from an earlier, cut attempt on the same inputs.
 
@@ -133,7 +143,7 @@ class StageRecord:
     def reclaim(self, inputs: object, discard: Sequence[str]) -> None:
         """Put back what was set aside, where a kill left it half moved, or where it was made from these very inputs."""
         with _moving(self.folder):
-            if self._is_aside() and self.exists() and read_json(self._before / "stage.json").get("inputs") == fingerprint(inputs):
+            if self._is_aside() and self.exists() and read_object(self._before / "stage.json").get("inputs") == fingerprint(inputs):
                 self._drop(discard)
                 self._path.unlink()
             if self._is_aside() and not self.exists():
@@ -184,12 +194,14 @@ class StageRecord:
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
             return {}
-        record: dict[str, Any] = read_json(self._path)
+        record = read_object(self._path, "state", "inputs")
+        if record["state"] == "finished" and not isinstance(record.get("outputs"), dict):
+            raise damaged(self._path)
         return record
 
 
 def open_run(spec: RunSpec, folder: Path, listeners: tuple[Listener, ...] = ()) -> Run:
-    """Make or reopen a run folder; the resolved spec is written into it."""
+    """Make or reopen a run folder; the resolved spec is written into it. Where another process may be at work there, hold `RunLock`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import groupby
+
+# Of the basic plane: the scripts beyond it are ancient.
+_FIRST = [unicodedata.category(chr(code))[0] for code in range(0x10000)]
 
 
 def _of_category(first: str) -> str:
-    # Of the basic plane: the scripts beyond it are ancient.
-    return re.escape("".join(sign for sign in map(chr, range(0x10000)) if unicodedata.category(sign)[0] == first))
+    # In ranges: compiled one by one, they would take as long as all else that a command imports for them.
+    codes = (code for code, found in enumerate(_FIRST) if found == first)
+    runs = [list(run) for _, run in groupby(enumerate(codes), lambda pair: pair[1] - pair[0])]
+    return "".join(f"{re.escape(chr(run[0][1]))}-{re.escape(chr(run[-1][1]))}" for run in runs)
 
 
 MARKS = _of_category("M")

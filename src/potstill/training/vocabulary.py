@@ -46,6 +46,7 @@ def trim_vocabulary(tokenizer: Any, used_ids: Iterable[int]) -> TrimmedVocabular
     if backend is None:
         raise ModelError(f"{type(tokenizer).__name__} is not a fast tokenizer, and cannot be trimmed; set `student.carve.vocabulary: full`")
     layout: dict[str, Any] = json.loads(backend.to_str())
+    check_trimmable(layout)
     kept = _kept_tokens(layout, set(used_ids) | set(tokenizer.all_special_ids))
     new_ids, kept_ids = _renumber(layout, kept)
     _rewrite(layout, new_ids)
@@ -64,12 +65,18 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     write_json(path, declined | read_json(path) | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def _kept_tokens(layout: dict[str, Any], used_ids: set[int]) -> set[str]:
+def check_trimmable(layout: dict[str, Any]) -> None:
+    """Raise ModelError unless a tokenizer of this layout (a `tokenizer.json`) can be trimmed and still spell any text."""
     model = layout["model"]
     if model.get("type") != "BPE" or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise ModelError(
             f"a tokenizer of type {model.get('type')} cannot be trimmed, only byte-pair ones; set `student.carve.vocabulary: full`"
         )
+    _single_bytes(layout)
+
+
+def _kept_tokens(layout: dict[str, Any], used_ids: set[int]) -> set[str]:
+    model = layout["model"]
     vocabulary: dict[str, int] = model["vocab"]
     added = {token["content"]: token for token in layout["added_tokens"]}
     used = {token for token, number in vocabulary.items() if number in used_ids}

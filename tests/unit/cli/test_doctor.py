@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner
@@ -43,7 +46,53 @@ def test_the_hub_is_not_asked_where_that_is_forbidden(monkeypatch: pytest.Monkey
     assert [finding.level for finding in doctor.look_at_the_hub()] == ["ok"]
 
 
-@pytest.mark.parametrize("address", ["not an address", "http://127.0.0.1:9"])
+@pytest.fixture
+def garbage_server() -> Iterator[str]:
+    """The address of a server that speaks anything but HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"220 this is a mail server\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_hub_that_speaks_no_http_is_a_warning(monkeypatch: pytest.MonkeyPatch, garbage_server: str) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", garbage_server)
+    assert [finding.level for finding in doctor.look_at_the_hub()] == ["warning"]
+
+
+@pytest.mark.parametrize("login", ["http://user:SECRET@", "user:SECRET@", "http://user:SEC@RET@"])
+def test_the_login_in_a_mirrors_address_is_not_shown(monkeypatch: pytest.MonkeyPatch, login: str) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", f"{login}127.0.0.1:9/hub")
+    [finding] = doctor.look_at_the_hub()
+    assert "127.0.0.1:9/hub" in finding.found
+    assert not any(word in str(finding) for word in ("SEC", "user"))
+
+
+def test_the_token_of_the_hub_is_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    [finding] = doctor.look_at_keys()
+    assert "HF_TOKEN" in finding.found
+    assert "secret" not in str(finding)
+
+
+def test_one_look_that_fails_hides_none_of_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POTSTILL_CATALOGUE", str(tmp_path / "nowhere.yaml"))
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    findings = {finding["name"]: finding for finding in json.loads(result.output)}
+    assert (result.exit_code, findings["keys"]["level"]) == (1, "failure")
+    assert "nowhere.yaml" in findings["keys"]["found"]
+    assert {"Python", "C compiler"} <= set(findings)
+
+
+@pytest.mark.parametrize("address", ["not an address", "http://not an address", "http://127.0.0.1:9"])
 def test_a_hub_that_cannot_be_reached_is_a_warning(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", address)

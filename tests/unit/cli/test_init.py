@@ -36,6 +36,25 @@ def test_uncommenting_every_default_changes_nothing(tmp_path: Path) -> None:
     assert load_spec(tmp_path / "uncommented.yaml") == load_spec(tmp_path / "as-written.yaml")
 
 
+def test_any_default_may_be_uncommented_alone(tmp_path: Path) -> None:
+    lines = spec_text(Answers("mine").sections()).splitlines()
+    (tmp_path / "as-written.yaml").write_text("\n".join(lines))
+    expected = load_spec(tmp_path / "as-written.yaml")
+    commented = [number for number, line in enumerate(lines) if uncommented(line) != line]
+    assert len(commented) > 40
+    for number in commented:
+        alone = [*lines[:number], uncommented(lines[number]), *lines[number + 1 :]]
+        (tmp_path / "one.yaml").write_text("\n".join(alone))
+        assert load_spec(tmp_path / "one.yaml") == expected, lines[number]
+
+
+def test_every_explanation_is_whole() -> None:
+    text = " ".join(spec_text(Answers("mine").sections()).replace("#", " ").split())
+    sections = [field.annotation for field in RunSpec.model_fields.values() if hasattr(field.annotation, "model_fields")]
+    described = [field.description for section in sections for field in section.model_fields.values()]
+    assert [words for words in described if " ".join(words.split()) not in text] == []
+
+
 def test_every_key_of_the_spec_stands_in_it_with_a_line_of_explanation() -> None:
     lines = spec_text(Answers("mine").sections()).splitlines()
     for section in (field.annotation for field in RunSpec.model_fields.values()):
@@ -59,9 +78,32 @@ def test_without_a_terminal_the_interview_says_what_to_do(tmp_path: Path) -> Non
 def test_answers_of_the_interview_are_taken() -> None:
     asking = typer.Typer()
     asking.command()(lambda: typer.echo(interview(Answers("mine"))))
-    result = CliRunner().invoke(asking, input="cooking\nqa\nrows.csv\n\nheld-out.jsonl\n\norg/small\n")
+    result = CliRunner().invoke(asking, input="yes\ncooking\nqa\nrows.csv\n\nheld-out.jsonl\n\norg/small\n")
     expected = Answers("mine", "qa", "rows.csv", "", "held-out.jsonl", "deepseek-v3", "org/small")
     assert result.output.splitlines()[-1].endswith(str(expected))
+
+
+@pytest.mark.parametrize(
+    ("typed", "teacher", "student", "layers"),
+    [("no\n\n\n", "smollm2-135m-instruct", "", 10), ("no\ngpt-4o\nphi-4-mini\n", "gpt-4o", "phi-4-mini", None)],
+)
+def test_who_has_no_rows_yet_is_offered_the_sample(typed: str, teacher: str, student: str, layers: int | None) -> None:
+    asking = typer.Typer()
+    asking.command()(lambda: typer.echo(interview(Answers("mine"))))
+    result = CliRunner().invoke(asking, input=typed)
+    expected = Answers("mine", teacher=teacher, student=student, carve_layers=layers, sample=True)
+    assert result.output.splitlines()[-1].endswith(str(expected))
+
+
+def test_the_sample_too_is_asked_about_at_a_terminal_unless_yes_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "prompt", lambda text, default, **_: asked.append(text) or default)
+    init(tmp_path / "a", sample=True)
+    assert [question.split(":")[0] for question in asked] == ["Teacher", "Student"]
+    init(tmp_path / "b", sample=True, yes=True)
+    assert len(asked) == 2
+    assert (tmp_path / "a" / "potstill.yaml").read_text() == (tmp_path / "b" / "potstill.yaml").read_text().replace("name: b", "name: a")
 
 
 @pytest.mark.parametrize("there", ["potstill.yaml", "test.jsonl"])

@@ -1,12 +1,17 @@
 """What teachers are told besides, what is read out of their replies, and that the student never sees the former."""
 
+from dataclasses import replace
+
 import pytest
 from scripted import Scripted, ask, interview, open_ledger, row, seat
 
-from potstill.generation.interview import learnt_rows
+from potstill.errors import DataError
+from potstill.generation.interview import Interview, learnt_rows
+from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.base import separate_thinking
-from potstill.records import Completion
-from potstill.spec.sections import TaskSpec
+from potstill.generation.prompting.examples import Worked, choose_examples
+from potstill.records import Completion, Message
+from potstill.spec.sections import GatesSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
 from potstill.tasks.replies import split_reasons
 
@@ -112,3 +117,42 @@ def test_an_own_instruction_and_another_version_are_other_questions(ledger):
     for prompting in ({}, {"instruction": "Think hard."}, {"instruction": "Think hard.", "version": "2"}, {"instruction": "Think hard."}):
         ask(interview(NLI, ledger, seat(teacher), prompting={"strategy": "chain_of_thought", **prompting}), row("a"))
     assert [request.messages[0].content for request in teacher.asked][1:] == ["Be kind.\n\nThink hard."] * 2
+
+
+GOLD = [row(f"question {n}", "yes" if n % 2 else "no", number=n) for n in range(8)]
+
+
+def test_worked_examples_stand_before_the_question_one_of_each_answer_and_never_the_row_itself(ledger):
+    teacher = Scripted(lambda _: "yes")
+    talks = interview(NLI, ledger, seat(teacher), prompting={"examples": 2})
+    talks.examples = choose_examples(2, build_strategy(talks.generation.prompting), NLI, GOLD)
+    judged = ask(talks, *GOLD)
+    for request, known in zip(teacher.asked, GOLD, strict=True):
+        roles = [message.role for message in request.messages]
+        assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+        assert known.messages[-1] not in request.messages[:-1]
+    assert {message.content for message in teacher.asked[0].messages if message.role == "assistant"} == {"yes", "no"}
+    assert [len(one.rows[0].messages) for one in judged] == [3] * 8
+
+
+def test_the_examples_do_not_hang_on_the_order_of_the_rows():
+    strategy = build_strategy(PromptingSpec())
+    assert choose_examples(3, strategy, NLI, GOLD) == choose_examples(3, strategy, NLI, GOLD[::-1])
+
+
+def test_examples_of_thought_are_rows_with_a_rationale():
+    strategy = build_strategy(PromptingSpec(strategy="chain_of_thought"))
+    with pytest.raises(DataError, match="only 0 training rows can serve"):
+        choose_examples(1, strategy, NLI, GOLD)
+    reasoned = [replace(known, rationale="Because.") for known in GOLD]
+    assert choose_examples(1, strategy, NLI, reasoned)[0].turns[1].content.startswith("Because.\nAnswer: ")
+
+
+def test_other_gates_judge_the_answers_to_the_same_questions_worked_examples_included(ledger):
+    task, example = build_task(TaskSpec(type="conversation")), row("Hello?")
+    worked = Worked("another", (Message("user", "An example?"), Message("assistant", "Its answer.")))
+    talks = Interview(task, (seat(Scripted(lambda _: "I'm sorry, but I can't help with that.")),), ledger, examples=(worked,))
+    assert ask(talks, example)[0].drop is not None
+    other = talks.under(GatesSpec(refusal=False)).outcome(example)
+    assert other is not None
+    assert other.dropped is None

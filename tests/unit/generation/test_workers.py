@@ -14,6 +14,7 @@ from scripted import Scripted, interview, open_ledger, row, seat
 from potstill import __version__
 from potstill.errors import BudgetError, EngineError
 from potstill.generation.asking import ask_rows, rows_of
+from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.feed import Feed
 from potstill.generation.workers.on_ray import require_ray
 from potstill.generation.workers.parts import Part, deal_rows, take_in
@@ -223,7 +224,7 @@ def job(tmp_path, monkeypatch):
         spec = spec_of({"base_url": stub.base_url, "api_key_env": "OF_THE_STUB"})
         rows = [row(f"question {number}", number=number) for number in range(10)]
         parts = deal(tmp_path / "workers", interview(TASK, ledger, seat(Scripted(str))), rows, 1)
-        job = Job(__version__, spec.model_dump_json(), (), {0: parts[0]}, {0: Caps()}, 0.0, (), {"OF_THE_STUB": "secret"})
+        job = Job(__version__, spec.model_dump_json(), (), (), {0: parts[0]}, {0: Caps()}, 0.0, (), {"OF_THE_STUB": "secret"})
         yield job, stub
 
 
@@ -237,6 +238,13 @@ def test_a_worker_asks_its_part_with_the_key_that_the_driver_has(job):
     assert len(stub.calls) == 10
     with Ledger(job.parts[0].ledger, run="shared") as ledger:
         assert ledger.usage().answered == 10
+
+
+def test_a_worker_asks_with_the_worked_examples_of_the_run(job):
+    job, stub = job
+    worked = Worked("another row", (Message("user", "An example?"), Message("assistant", "Its answer.")))
+    Worker(changed(job, examples=(worked,)))({"part": [0]})
+    assert all(turn.to_json() in call["messages"] for call in stub.calls for turn in worked.turns)
 
 
 def test_a_key_of_the_nodes_own_goes_first(job, monkeypatch):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from potstill.errors import JobError
+from potstill.errors import JobError, SpecError
 from potstill.jobs.client import MLClient
 from potstill.jobs.entities import DistillationJob, EvaluationRequest, Job, RegisteredModel, Status
 from potstill.store.events import Event, Measured, Noticed, Progressed, StageFinished
@@ -85,6 +86,32 @@ def test_evaluating_waits_for_the_job_that_makes_the_model() -> None:
     backend = MemoryBackend(["Running", "Running", "Completed"])
     assert MLClient(backend).models.evaluate("m-distilled", "test.jsonl", metrics=["accuracy"]) == {"accuracy": 1.0}
     assert backend.evaluated == [("Completed", EvaluationRequest("m-distilled", Path("test.jsonl"), ("accuracy",)))]
+
+
+def test_one_metric_may_be_named_without_a_list_and_a_model_by_its_path() -> None:
+    backend = MemoryBackend([])
+    MLClient(backend).models.evaluate(Path("/models/m"), Path("test.jsonl"), metrics="accuracy")
+    assert backend.evaluated == [("NotStarted", EvaluationRequest("/models/m", Path("test.jsonl"), ("accuracy",)))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_name": None}, "`model_name` is missing; give a model's name or path"),
+        ({"test_data": None}, "`test_data` is missing"),
+        ({"metrics": 5}, "`metrics` is of type int"),
+        ({"metrics": [5]}, r"give names, as in \['accuracy'\]"),
+        ({"version": "newest"}, "`version` is of type str"),
+        ({"task_type": 5}, "`task_type` is of type int"),
+    ],
+)
+def test_a_request_of_another_kind_is_refused_before_a_backend_hears_of_it(changes: dict[str, Any], words: str) -> None:
+    backend = MemoryBackend([])
+    with pytest.raises(SpecError, match=words):
+        MLClient(backend).models.evaluate(**{"model_name": "m", "test_data": "test.jsonl"} | changes)
+    with pytest.raises(SpecError, match="not of dict"):
+        MLClient(backend).jobs.create_or_update({"teacher_model": "m"})  # type: ignore[arg-type]
+    assert backend.evaluated == []
 
 
 @pytest.mark.parametrize(("name", "version"), [("other", None), ("m-distilled", 1)])

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from potstill.errors import DataError, JobError
+from potstill.errors import DataError, JobError, StoreError
 from potstill.jobs.entities import DistillationJob, EvaluationRequest, Job
 from potstill.jobs.local import LocalBackend
 from potstill.jobs.process import launch, moment_of
-from potstill.jobs.records import write_state
+from potstill.jobs.records import JobRecord, write_job, write_state
 from potstill.jobs.workspace import Workspace
 from potstill.models.testing import OpenAIStub, refused
-from potstill.store.events import RunFailed, RunStarted, StageFinished
+from potstill.store.events import EventLog, Noticed, RunFailed, RunStarted, StageFinished
 
 SLOW = 600.0
 
@@ -53,6 +53,14 @@ def wanted(tmp_path: Path, stub: OpenAIStub, **changes: Any) -> DistillationJob:
         "name": "mine",
     }
     return DistillationJob(**given | changes)
+
+
+def job_on_disk(tmp_path: Path) -> Path:
+    """The folder of a job that nobody works at."""
+    folder = tmp_path / "workspace" / "jobs" / "mine"
+    folder.mkdir()
+    write_job(folder, JobRecord("mine", {}, "mine", time.time()))
+    return folder
 
 
 def wait(look: Callable[[], bool]) -> None:
@@ -165,6 +173,25 @@ def test_a_job_of_the_same_name_goes_on_and_its_events_are_its_own(backend: Loca
     second, _ = backend.events("mine")
     assert [type(event) for event in first if isinstance(event, StageFinished | RunFailed)] == [StageFinished, RunFailed]
     assert [type(event) for event in second if isinstance(event, RunStarted | StageFinished | RunFailed)] == [RunStarted, RunFailed]
+
+
+def test_whatever_text_an_event_holds_it_is_told_whole(backend: LocalBackend, tmp_path: Path) -> None:
+    folder = job_on_disk(tmp_path)
+    texts = ["a\u2028b", "c\u0085d", "e\x0cf", "g\r\nh"]
+    log = EventLog(folder / "events.jsonl")
+    for text in texts:
+        log.info(text)
+    events, cursor = backend.events("mine")
+    assert [event.text for event in events if isinstance(event, Noticed)] == texts
+    assert backend.events("mine", cursor) == ([], cursor)
+
+
+@pytest.mark.parametrize("name", ["job.json", "state.json", "process.json"])
+@pytest.mark.parametrize("content", ["[]", '{"colour": "red"}'])
+def test_a_damaged_file_of_a_job_is_told(backend: LocalBackend, tmp_path: Path, name: str, content: str) -> None:
+    (job_on_disk(tmp_path) / name).write_text(content)
+    with pytest.raises(StoreError, match=rf"{name}: does not hold what Potstill wrote any more"):
+        backend.get("mine")
 
 
 def test_jobs_are_listed_newest_first(backend: LocalBackend, tmp_path: Path) -> None:

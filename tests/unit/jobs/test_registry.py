@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from potstill.errors import JobError
+from potstill.errors import JobError, StoreError
 from potstill.jobs.registry import Registry, choose_version
 
 
@@ -23,6 +23,12 @@ def test_the_newest_version_is_chosen_unless_one_is_named(tmp_path: Path) -> Non
         registry.register("m", tmp_path / job, job, "qa")
     assert choose_version(registry.versions(), "m").job == "two"
     assert choose_version(registry.versions(), "m", 1).job == "one"
+
+
+def test_a_damaged_registry_is_told(tmp_path: Path) -> None:
+    (tmp_path / "models.json").write_text("[]")
+    with pytest.raises(StoreError, match=r"models\.json: does not hold"):
+        Registry(tmp_path).versions()
 
 
 @pytest.mark.parametrize(("name", "version"), [("other", None), ("m", 7)])

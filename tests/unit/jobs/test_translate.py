@@ -59,8 +59,59 @@ def test_two_names_of_one_setting_are_refused() -> None:
 
 
 def test_a_value_that_cannot_be_is_explained_in_the_jobs_terms() -> None:
-    with pytest.raises(SpecError, match=r"^DistillationJob: `training.epochs`: input should be greater than 0"):
+    with pytest.raises(SpecError, match=r"^DistillationJob: `training.epochs`: must be greater than 0"):
         spec(job(hyperparameters={"num_epochs": -1}))
+
+
+OF_ANOTHER_KIND = [
+    ({"teacher_model": None}, "`teacher_model` is missing; give a name, a path, or a mapping"),
+    ({"student_model": 5}, "`student_model` is of type int"),
+    ({"training_data": None}, "`training_data` is missing; give a path"),
+    ({"test_data": ["a.jsonl"]}, "`test_data` is of type list"),
+    ({"hyperparameters": [1]}, "`hyperparameters` is of type list; give a mapping"),
+    ({"settings": "training.epochs=3"}, "`settings` is of type str"),
+    ({"labels": "yes"}, "`labels` is of type str; give a list of texts"),
+    ({"task_type": 5}, "`task_type` is of type int"),
+    ({"name": 5}, "`name` is of type int"),
+    ({"teacher_model_settings": {"temperature": 1}}, "`teacher_model_settings` is of type dict; give TeacherModelSettings"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), OF_ANOTHER_KIND)
+def test_a_word_of_another_kind_is_refused_where_the_job_is_made(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=f"^DistillationJob: {words}"):
+        job(**changes)
+
+
+def test_nothing_set_is_nothing_changed() -> None:
+    settings = TeacherModelSettings(inference_parameters=None, endpoint_request_settings=None)  # type: ignore[arg-type]
+    assert spec(job(hyperparameters=None, settings=None, tags=None, teacher_model_settings=settings)) == spec(job())
+
+
+def test_models_may_be_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = job(teacher_model=Path("big"), student_model=Path("models/small one"))
+    assert (spec(wanted).teacher.model, spec(wanted).student.model) == (str(tmp_path / "big"), str(tmp_path / "models" / "small one"))
+    assert student_label(wanted, "mine") == "small-one"
+
+
+@pytest.mark.parametrize("settings", [{"task": "nli"}, {"task": None}])
+def test_a_section_is_not_replaced_by_a_value(settings: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=r"settings: `task` is a section, not a value; name one of its keys, as in `task\.type`"):
+        spec(job(settings=settings))
+    with pytest.raises(SpecError, match=r"`task\.type`: `task` is a value, not a section"):
+        spec(job(), task="nli")
+
+
+@pytest.mark.parametrize("settings", [{"training": {5: 1}}, {"training": 5}])
+def test_a_setting_that_cannot_be_is_refused(settings: dict[Any, Any]) -> None:
+    with pytest.raises(SpecError):
+        spec(job(settings=settings))
+
+
+def test_a_section_that_is_set_as_a_whole_keeps_what_it_does_not_name() -> None:
+    made = spec(job(hyperparameters={"epochs": 2}, settings={"task": {"max_new_tokens": 5}, "training": {"batch_size": 3}}))
+    assert (made.task.type, made.task.max_new_tokens, made.training.epochs, made.training.batch_size) == ("conversation", 5, 2.0, 3)
 
 
 @pytest.mark.parametrize(("given", "meant"), [("NLU_QA", "qa"), ("CONVERSATION", "conversation"), ("Math", "math")])

@@ -32,9 +32,20 @@ def test_the_nearest_config_above_the_working_folder_counts(tmp_path: Path, name
     assert open_workspace(below).folder == tmp_path / "a" / "near"
 
 
-def test_a_models_config_json_is_not_mistaken_for_ours(tmp_path: Path) -> None:
-    write(tmp_path / "config.json", {"architectures": ["LlamaForCausalLM"]})
+FOREIGN = [
+    {"architectures": ["LlamaForCausalLM"]},
+    {"settings": {"theme": "dark"}},
+    {"subscription_id": "s", "tenant": "t"},
+    {"resource_group": "r", "workspace_name": "w"},
+    ["workspace_folder"],
+]
+
+
+@pytest.mark.parametrize("config", FOREIGN)
+def test_another_programs_config_json_is_not_mistaken_for_ours(tmp_path: Path, config: object) -> None:
+    write(tmp_path / "config.json", config)
     assert find_config(tmp_path) is None
+    assert open_workspace(tmp_path).folder == tmp_path / "potstill-workspace"
 
 
 def test_azures_own_config_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -75,12 +86,16 @@ def test_names_of_the_workspace_hold_inside_its_block_alone(tmp_path: Path) -> N
     assert entry.path is None
 
 
-def test_an_earlier_catalogue_of_the_environment_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.yaml").write_text("z: {path: z}")
-    monkeypatch.setenv("POTSTILL_CATALOGUE", str(tmp_path / "mine.yaml"))
+def test_the_users_own_catalogue_goes_on_to_hold_behind_the_workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = tmp_path / "home" / "mine.yaml"
+    users.parent.mkdir()
+    users.write_text("z: {path: z}\nx: {path: hidden}")
+    monkeypatch.setenv("POTSTILL_CATALOGUE", str(users))
     write(tmp_path / "potstill.json", {"catalogue": {"x": {"path": "y"}}})
     workspace = open_workspace(tmp_path)
+    of_a_worker = workspace.environment()["POTSTILL_CATALOGUE"]
     with workspace.names():
-        assert os.environ["POTSTILL_CATALOGUE"] == str(workspace.catalogue)
-    assert os.environ["POTSTILL_CATALOGUE"] == str(tmp_path / "mine.yaml")
-    assert workspace.environment()["POTSTILL_CATALOGUE"] == str(workspace.catalogue)
+        paths = {name: entry.path for name in "xz" if (entry := find(name)) is not None}
+        assert os.environ["POTSTILL_CATALOGUE"] == of_a_worker
+    assert paths == {"x": tmp_path / "y", "z": users.parent / "z"}
+    assert os.environ["POTSTILL_CATALOGUE"] == str(users)

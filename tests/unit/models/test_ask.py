@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.errors import DataError, EndpointError, StoreError
+from potstill.errors import BudgetError, DataError, EndpointError, StoreError
 from potstill.models import ask as asking
 from potstill.models.ask import ask, ask_async, plan_batches, request_key
 from potstill.models.base import Capabilities
+from potstill.models.budget import Budget, Caps
 from potstill.records import Completion, Message, Request, Sampling, Usage
 from potstill.store.events import EventLog, Progressed
 from potstill.store.ledger import Ledger
@@ -352,6 +353,21 @@ def test_asking_works_in_a_thread_that_may_not_touch_signals(tmp_path):
     thread.start()
     thread.join()
     assert found == [3]
+
+
+def test_a_budget_that_is_used_up_does_not_call_off_what_another_model_was_asked(ledger):
+    async def wait(_):
+        await asyncio.sleep(0.05)
+
+    async def both():
+        await asking.ask_all([(slow, [question("slow")]), (quick, questions(20))], ledger, budget=Budget(Caps(calls=5)))
+
+    slow, quick = Fake(hook=wait, identity="slow"), Fake(identity="quick")
+    with pytest.raises(BudgetError):
+        asyncio.run(both())
+    totals = ledger.usage()
+    assert (totals.answered, totals.orphaned) == (5, 0)
+    assert slow.asked == ["slow"]
 
 
 def test_progress_counts_every_request_and_all_dollars_of_the_ledger(ledger):

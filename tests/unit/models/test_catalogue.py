@@ -85,6 +85,9 @@ def test_a_users_entry_is_added_and_takes_the_place_of_a_shipped_one_as_a_whole(
     [
         ("- a\n", r"a catalogue is a mapping of names to entries"),
         ("a: [\n", r"catalogue.yaml:2: not YAML"),
+        ("a: {path: x}\nb: !!timestamp 2024-13-45\n", r"catalogue.yaml:2: `2024-13-45` cannot be read as timestamp"),
+        ("a: {path: x}\n7: {path: x}\n", r"catalogue.yaml:2: the key `7` is not text"),
+        ("a: &x [*x]\n", r"catalogue.yaml:1: it contains itself"),
         ("a: {pth: x}\n", r"`a.pth` is not a key; allowed: .*path"),
         ("a: {title: x}\n", r"`a`: says nowhere where the model is"),
         ("a: {base_url: 'http://x/v1'}\n", r"`a`: has a `base_url` but no `api_model`"),
@@ -97,7 +100,10 @@ def test_a_bad_catalogue_is_refused_with_file_and_key(text: str, message: str, u
         entries()
 
 
-@pytest.mark.parametrize(("written", "read"), [("2026-10-01", "2026-10-01"), ("2026-10", "2026-10"), ("2026", "2026"), ("'May'", "May")])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("2026-10-01", "2026-10-01"), ("2026-10", "2026-10"), ("2026", "2026"), ("'May'", "May"), ("2024-13-45", "2024-13-45")],
+)
 def test_the_day_of_a_price_may_be_written_as_yaml_has_it(written: str, read: str, users_file: Path) -> None:
     price = f"{{input_per_million: 1, output_per_million: 2, as_of: {written}}}"
     users_file.write_text(f"a: {{base_url: 'http://x/v1', api_model: a, price: {price}}}\n")

@@ -9,6 +9,7 @@ import logging
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from potstill.errors import EndpointError
 from potstill.models.ask import ask_async
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import read_answers, read_complaint
-from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, refused
+from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, edited, refused
 from potstill.records import Completion, Message, Request, Sampling, Usage
 from potstill.spec.sections import PriceSpec, TeacherSpec
 from potstill.store.ledger import Ledger
@@ -181,6 +182,26 @@ def test_nobody_at_the_address_is_told_with_the_address() -> None:
             ask(spec)
 
 
+def test_an_address_that_takes_no_connection_is_told_as_such_and_counts_as_not_charged() -> None:
+    async def run(spec: TeacherSpec) -> Completion:
+        model = OpenAIModel(spec)
+        [answer] = await model.complete([REQUEST])
+        await model.close()
+        return answer
+
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for waiting in (first, second):  # fill its queue: whoever comes now is not let in
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        answer = asyncio.run(run(TeacherSpec(model="small", base_url=address, connect_timeout_s=0.2)))
+    assert str(answer.error).startswith("cannot connect within 0.2 s")
+    assert answer.fault is not None
+    assert not answer.fault.charged
+
+
 def test_a_web_page_from_the_start_stops_the_run() -> None:
     with OpenAIStub(always=HTML) as stub, pytest.raises(EndpointError, match=r"a web page instead of JSON; does the address lack its /v1"):
         ask(endpoint(stub))
@@ -191,6 +212,31 @@ def test_a_call_that_takes_too_long_is_that_rows_failure() -> None:
         [answer] = ask(endpoint(stub, timeout_s=0.05, max_attempts=2))
         assert len(stub.calls) == 2
     assert answer.error == "after 2 attempts: no whole answer within 0.05 s"
+
+
+def wants_completion_tokens(payload: dict[str, object]) -> Fault | None:
+    words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    return refused(400, words) if "max_tokens" in payload else None
+
+
+def wants_no_n(payload: dict[str, object]) -> Fault | None:
+    return refused(400, "n must be 1") if "n" in payload else None
+
+
+@pytest.mark.parametrize("refuse", [wants_completion_tokens, wants_no_n])
+def test_an_endpoint_that_wants_to_be_asked_otherwise_loses_none_of_the_rows_in_flight(refuse: Callable) -> None:
+    requests = [Request((Message("user", str(n)),), Sampling(4, temperature=1.0), sample) for n in range(6) for sample in range(3)]
+    with OpenAIStub(refuse=refuse, delay_s=0.02) as stub:
+        answers = ask(endpoint(stub, max_attempts=1), *requests)
+        assert stub.most_at_once > 1
+    assert [answer.error for answer in answers] == [None] * 18
+
+
+def test_an_endpoint_that_gives_one_answer_whatever_n_says_is_asked_for_one_at_a_time() -> None:
+    requests = [Request(REQUEST.messages, Sampling(4, temperature=1.0), sample) for sample in range(4)]
+    with OpenAIStub(always=edited(lambda body: body.update(choices=body["choices"][:1]))) as stub:
+        assert [answer.error for answer in ask(endpoint(stub), *requests)] == [None] * 4
+        assert [call.get("n", 1) for call in stub.calls] == [4, 1, 1, 1]
 
 
 def test_retry_after_is_waited_for() -> None:
@@ -343,3 +389,18 @@ class TestKey:
         told += [caplog.text, *capfd.readouterr()]
         assert KEY not in "".join(told)
         assert "[key]" in "".join(told)
+
+    @pytest.mark.parametrize("body", [f"<html>{KEY}", f'{{"choices": [{{"message": {{"content": "{KEY}"}}}}]}}', "x" * 290 + KEY])
+    def test_it_stands_in_no_body_that_is_kept(self, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SOME_KEY", KEY)
+
+        async def run(spec: TeacherSpec) -> Completion:
+            model = OpenAIModel(spec)
+            [answer] = await model.complete([REQUEST])
+            await model.close()
+            return answer
+
+        with OpenAIStub(always=Fault(body=body)) as stub:
+            answer = asyncio.run(run(endpoint(stub, api_key_env="SOME_KEY")))
+        assert KEY not in f"{answer} {answer.raw}"
+        assert "[key]" in str(answer.raw)

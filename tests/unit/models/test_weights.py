@@ -88,6 +88,11 @@ def of_unknown_architecture(folder: Path) -> Path:
     return folder
 
 
+def without_its_index(folder: Path) -> Path:
+    (folder / "model.safetensors").rename(folder / "model-00002-of-00003.safetensors")
+    return folder
+
+
 def with_own_code(folder: Path) -> Path:
     edit_json(folder / "config.json", model_type="quux", auto_map={"AutoModelForCausalLM": "quux.Quux"})
     (folder / "quux.py").write_text("raise SystemExit('code of a stranger ran')")
@@ -163,7 +168,12 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "header without places": (with_file("model.safetensors", header(dtype="F32", shape=[2])), r"is not a safetensors file, or damaged"),
     "header without shapes": (with_file("model.safetensors", header(data_offsets=[0, 8])), r"is not a safetensors file, or damaged"),
     "index of numbers": (with_file("model.safetensors.index.json", '{"weight_map": {"a": 1}}'), r"is not an index of weights"),
-    "unknown architecture": (of_unknown_architecture, r"architecture 'quux' is unknown to the installed transformers"),
+    "unknown architecture": (
+        of_unknown_architecture,
+        r"architecture 'quux' is not one that the installed transformers can write text with",
+    ),
+    "another kind": (with_config(model_type="t5"), r"architecture 't5' is not one that the installed transformers can write text with"),
+    "no index": (without_its_index, r"2 of 3 weight files are missing"),
     "own code": (with_own_code, r"brings Python code of its own; read it, then set `trust_remote_code: true`"),
     "adapter": (an_adapter, r"is an adapter, not a whole model; merge it"),
     "missing shards": (with_missing_shards, r"1 of 2 weight files are missing, model-00001-of-00002.safetensors first"),
@@ -221,8 +231,11 @@ def test_a_chat_template_of_ones_own_takes_the_place_of_the_tokenizers(tiny_teac
 
 
 def test_a_missing_template_file_is_named(tiny_teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none.jinja: `chat_template` names this file"):
-        load(tiny_teacher, chat_template=tmp_path / "none.jinja")
+    (tmp_path / "empty.jinja").write_text("")
+    (tmp_path / "latin.jinja").write_bytes(b"caf\xe9")
+    for name, reason in (("none", "cannot be read: no such file"), ("empty", "is empty"), ("latin", "is not UTF-8 .byte 3.")):
+        with pytest.raises(ModelError, match=rf"{name}.jinja: `chat_template` names this file, but it {reason}"):
+            load(tiny_teacher, chat_template=tmp_path / f"{name}.jinja")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

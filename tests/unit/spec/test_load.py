@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from potstill.errors import SpecError, UsageError
-from potstill.spec import RunSpec, TeacherSpec, dump_spec, load_spec, spec_schema
+from potstill.spec import RunSpec, TeacherSpec, dump_spec, load_data_sections, load_spec, spec_schema
 
 SMALLEST = """\
 name: intents
@@ -69,13 +69,165 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         assert part in message, message
 
 
+REFUSED_NUMBERS = [
+    ("training.batch_size", ["0", "-3", "2.5", "many"]),
+    ("training.learning_rate", ["0", "-1", ".nan", ".inf"]),
+    ("training.epochs", ["0", ".inf", ".nan"]),
+    ("training.save_minutes", [".inf"]),
+    ("training.weight_decay", [".inf"]),
+    ("targets.temperature", [".inf"]),
+    ("teacher.timeout_s", [".inf"]),
+    ("seed", ["-1", "4294967296"]),
+    ("evaluation.systems", ["[]", "[judge]"]),
+    ("evaluation.metrics", ["[]", "rouge_l"]),
+    ("teacher.model", ["''"]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in REFUSED_NUMBERS for value in values])
+def test_a_value_that_means_nothing_is_refused_in_one_line(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, SMALLEST), [f"{key}={value}"])
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"--set {key}: `{key}")
+
+
+@pytest.mark.parametrize("key", ["training.batch_size=8", "training.batch_size=auto", "training.learning_rate=1e-4", "seed=4294967295"])
+def test_the_edges_of_what_is_allowed_are_allowed(tmp_path: Path, key: str) -> None:
+    load_spec(write(tmp_path, SMALLEST), [key])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("training: {batch_size: many}", "`training.batch_size`: must be a whole number, or 'auto' (found \"many\")"),
+        ("training: {batch_size: 0}", "`training.batch_size`: must be at least 1, or 'auto' (found 0)"),
+        ("training: 3", "`training`: must be a section of keys (found 3)"),
+        ("evaluation: {systems: student}", '`evaluation.systems`: must be a list, as [one, two] (found "student")'),
+        ("generation: {concurrency: yes please}", '`generation.concurrency`: must be a whole number (found "yes please")'),
+        ("gates: {format: maybe}", '`gates.format`: must be true or false (found "maybe")'),
+    ],
+)
+def test_a_message_names_keys_of_the_spec_and_nothing_of_python(tmp_path: Path, changed: str, words: str) -> None:
+    path = write(tmp_path, f"{SMALLEST}{changed}\n")
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    assert str(caught.value) == f"{path}:6: {words}"
+
+
+def test_a_word_that_yaml_takes_for_something_else_is_to_be_quoted(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALLEST.replace("labels_from: data", "labels: [yes, other]"))
+    with pytest.raises(SpecError, match=r"`task.labels.0`: must be text \(found true\); put it in quotes$"):
+        load_spec(path)
+
+
+def test_a_fault_of_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{SMALLEST}training:\n  epochs: 2\n")
+    with pytest.raises(SpecError) as caught:
+        load_spec(path, ["training.epochs=-1", "evaluation={confidence: 7}", "student.model=", "1=2"])
+    assert [line.partition(": `")[0] for line in str(caught.value).splitlines()] == [
+        f"{path}:5 with --set student.model",
+        "--set training.epochs",
+        "--set evaluation",
+        "--set 1",
+    ]
+
+
+def test_faults_between_sections_are_all_told(tmp_path: Path) -> None:
+    text = SMALLEST.replace("{model: echo}", "{model: x, base_url: 'http://x/v1'}").replace("{model: ./student}", "{carve: {layers: 2}}")
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, f"{text}targets: {{positions: all}}\ntraining: {{objective: sft}}\n"))
+    assert [word in str(caught.value) for word in ("carved out of a local model", "needs the teacher's probabilities")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nseed: " + "1" * 5000, ":2: `111"),
+        ("name: x\ntask: &t {type: *t}", ":2: it contains itself"),
+        ("name: &l [*l]", ":1: it contains itself"),
+        ("name: " + "[" * 5000, "nested too deep"),
+        ("1: x", ":1: the key `1` is not text; quote it"),
+        ("data: {no: x}", ":1: the key `no` is not text"),
+        ("? [a]\n: b", "is not text"),
+        ("name: !!timestamp soon", "`soon` cannot be read as timestamp"),
+        ("name: !!python/object:os.system x", ":1: could not determine a constructor"),
+        ("name: \x00", "special characters are not allowed"),
+    ],
+)
+def test_text_that_yaml_chokes_on_is_refused_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(tmp_path, text))
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_name_may_look_like_a_date(tmp_path: Path) -> None:
+    for name in ("2024-01-02", "2024-13-45"):
+        assert load_spec(write(tmp_path, SMALLEST), [f"name={name}"]).name == name
+
+
+def test_a_key_of_a_merged_mapping_may_be_written_again(tmp_path: Path) -> None:
+    text = SMALLEST.replace("{model: echo}", "&echo {model: echo}").replace("{model: ./student}", "{<<: *echo, model: ./student}")
+    assert load_spec(write(tmp_path, text)).student.model == str(tmp_path / "student")
+
+
+def test_editors_take_a_section_without_content_too() -> None:
+    schema = json.loads(spec_schema())
+    assert schema["properties"]["training"]["anyOf"] == [{"$ref": "#/$defs/TrainingSpec"}, {"type": "null"}]
+    assert schema["properties"]["task"]["$ref"] == "#/$defs/TaskSpec"
+
+
+def test_what_may_be_a_secret_is_not_repeated(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALLEST)
+    for override in ("teacher.api_key_env=[hunter2]", "teacher.headers=hunter2", "teacher.base_url={hunter2: 1}"):
+        with pytest.raises(SpecError) as caught:
+            load_spec(path, [override])
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_section_without_content_is_its_defaults(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, f"{SMALLEST}training:\nevaluation:\n"), ["data.columns="])
+    assert spec == load_spec(write(tmp_path, SMALLEST))
+    with pytest.raises(SpecError, match="`task` is missing; What is asked"):
+        load_spec(write(tmp_path, SMALLEST), ["task="])
+
+
+def test_a_model_that_lies_beside_the_spec_is_a_path_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m" / "tiny").mkdir(parents=True)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text("{}")
+    (tmp_path / "phi-4-mini").mkdir()
+    monkeypatch.chdir("/")
+    path = write(tmp_path, SMALLEST)
+    models = ["m/tiny", "bare", "phi-4-mini", "org/name", "x" * 5000]
+    found = [load_spec(path, [f"student.model={model}"]).student.model for model in models]
+    assert found == [str(tmp_path / "m" / "tiny"), str(tmp_path / "bare"), *models[2:]]
+
+
+def test_the_name_that_an_endpoint_knows_is_no_path(tmp_path: Path) -> None:
+    (tmp_path / "m" / "tiny").mkdir(parents=True)
+    path = write(tmp_path, SMALLEST)
+    for name in ("m/tiny", "tiny.gguf", "/models/tiny.gguf"):
+        assert load_spec(path, [f"teacher.model={name}", "teacher.base_url=http://localhost/v1"]).teacher.model == name
+
+
+def test_data_sections_are_read_beside_faults_of_others_but_not_with_their_own(tmp_path: Path) -> None:
+    faulty = SMALLEST + "training: {epochs: -1}\ncolour: blue\n"
+    spec = load_data_sections(write(tmp_path, faulty))
+    assert spec is not None
+    assert (spec.data.train, spec.task.type) == (tmp_path / "rows/train.jsonl", "nli")
+    assert load_data_sections(write(tmp_path, faulty), ["task.type=chat"]) is None
+    assert load_data_sections(write(tmp_path, "- x")) is None
+
+
 def test_every_field_is_described() -> None:
     schema = json.loads(spec_schema())
     bare = [
         f"{name}.{field}"
         for name, section in {**schema["$defs"], "RunSpec": schema}.items()
         for field, value in section["properties"].items()
-        if "description" not in value and name not in {"PriceSpec", "RunSpec"}
+        if "description" not in value and "$defs" not in str(value)
     ]
     assert bare == []
 

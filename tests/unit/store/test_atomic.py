@@ -14,6 +14,7 @@ from potstill.store.atomic import (
     hash_file,
     read_json,
     read_jsonl,
+    read_object,
     store_error,
     write_atomic,
     write_json,
@@ -80,10 +81,17 @@ def test_rows_come_back_as_they_went(tmp_path: Path) -> None:
     assert list(read_jsonl(tmp_path / "rows.jsonl")) == rows
 
 
-def test_damaged_json_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(StoreError, match="not JSON any more"):
-        read_json(tmp_path / "a.json")
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b'{"state": 1}'])
+def test_a_damaged_file_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(StoreError, match=r"a\.json: does not hold what Potstill wrote any more; remove it"):
+        read_object(tmp_path / "a.json", "state", "inputs")
+
+
+def test_a_damaged_line_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a"')
+    with pytest.raises(StoreError, match=r"a\.jsonl: does not hold"):
+        list(read_jsonl(tmp_path / "a.jsonl"))
 
 
 def test_the_hash_is_sha256(tmp_path: Path) -> None:

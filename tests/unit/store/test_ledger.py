@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from potstill.errors import StoreError
 from potstill.records import Completion, Cost, Message, Request, Sampling, Usage, Verdict
-from potstill.store.ledger import Ledger, ledger_error
+from potstill.store.ledger import Ledger, Waiting, ledger_error
 
 REQUEST = Request((Message("user", "What is distilled?"),), Sampling(max_new_tokens=8))
 ANSWER = Completion("Whisky.", "stop", Usage(3, 2), 0.5, "teacher")
@@ -109,6 +109,65 @@ def test_abandoned_calls_may_be_intended_again(path):
         ledger.abandon(["a"])
         ask(ledger, ["a"])
         assert ledger.get("a") == ANSWER
+
+
+def test_abandoned_calls_count_at_their_most_unless_nobody_charged_for_them(path):
+    with Ledger(path) as ledger:
+        ledger.intend(["a", "b"], [REQUEST, REQUEST], "teacher", [Cost(1, 10, 2.0)] * 2)
+        ledger.abandon(["a"])
+        ledger.abandon(["b"], charged=False)
+        assert ledger.spent() == Cost(1, 10, 2.0)
+
+
+def in_a_batch(ledger, batch, keys):
+    ledger.open_batch(batch, "teacher")
+    ledger.intend(keys, [REQUEST] * len(keys), "teacher", [Cost(1, 10, 2.0)] * len(keys), batch=batch)
+
+
+def test_what_waits_in_a_batch_outlives_the_process_and_is_known_by_batch_and_key(path):
+    with Ledger(path) as ledger:
+        in_a_batch(ledger, "ours", ["a", "b", "c"])
+        ledger.intend(["d"], [REQUEST], "teacher")
+        ledger.note_batch("ours", "submitted", "theirs")
+    with Ledger(path) as ledger:
+        assert ledger.orphaned == 1
+        assert ledger.open_batches("teacher") == [("ours", "theirs")]
+        assert ledger.in_batches(["a", "c", "d", "e"]) == {"a", "c"}
+        ledger.record(["b"], [ANSWER], [0.0])
+        assert ledger.keys_waiting("ours") == ["a", "c"]
+        assert ledger.waiting("ours", ["c", "d"]) == [Waiting("c", REQUEST, Cost(1, 10, 2.0), own=True)]
+        assert ledger.held("ours") == Cost(2, 20, 4.0)
+
+
+def test_what_waits_is_told_apart_by_the_run_that_pays_for_it(path):
+    with Ledger(path, "theirs") as ledger:
+        in_a_batch(ledger, "batch", ["a"])
+    with Ledger(path, "ours") as ledger:
+        assert not ledger.waiting("batch")[0].own
+        assert ledger.held("batch") == ledger.spent() == Cost()
+
+
+@pytest.mark.parametrize("state", ["collected", "lost"])
+def test_of_a_batch_that_is_done_with_what_has_no_answer_was_not_charged(path, state):
+    with Ledger(path) as ledger:
+        in_a_batch(ledger, "ours", ["a", "b"])
+        ledger.record(["a"], [ANSWER], [1.0])
+        ledger.note_batch("ours", state)
+        assert ledger.open_batches("teacher") == []
+        assert ledger.spent() == Cost(1, 5, 1.0)
+        ask(ledger, ["b"])
+
+
+def test_what_waits_in_a_batch_that_is_closed_by_hand_is_orphaned(path):
+    with Ledger(path) as ledger:
+        in_a_batch(ledger, "ours", ["a"])
+    database = sqlite3.connect(path)
+    database.execute("UPDATE batch SET state = 'lost'")
+    database.commit()
+    database.close()
+    with Ledger(path) as ledger:
+        assert ledger.orphaned == 1
+        assert ledger.spent() == Cost(1, 10, 2.0)
 
 
 def test_a_question_is_never_in_flight_twice(path):
@@ -249,7 +308,7 @@ def test_what_was_committed_survives_a_disk_that_refuses_more(path):
         import resource, signal
         from pathlib import Path
         from potstill.errors import StoreError
-        from potstill.records import Completion, Cost, Message, Request, Sampling
+        from potstill.records import Completion, Message, Request, Sampling
         from potstill.store.ledger import Ledger
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
@@ -278,6 +337,8 @@ def test_what_is_lent_is_answered_there_and_counts_as_nobodys(path, tmp_path):
         ask(ledger, ["a", "b"])
         ask(ledger, ["c"], FAILURE)
         ledger.lend(other, ["a", "c", "unheard of"])
+        assert ledger.merge(other) == 0
+        assert ledger.usage().calls == 3
     with Ledger(other, run="mine") as theirs:
         assert theirs.get("a") == ANSWER
         assert theirs.missing(["a", "b", "c"]) == ["b", "c"]

@@ -171,6 +171,42 @@ def test_the_first_event_after_a_kill_is_not_glued_to_the_torn_line(tmp_path: Pa
     assert [event.text for event in read_events(path)] == ["before", "after", "and on"]
 
 
+DAMAGE = [
+    b"[1]",
+    b'{"event": "Noticed", "level": "info", "text": "\xff"}',
+    b'{"event": ["Noticed"]}',
+    b'{"event": "Noticed", "level": "loud", "text": ""}',
+    b'{"event": "StageFinished", "stage": "data"}',
+    b"\x00",
+    b"",
+]
+
+
+@pytest.mark.parametrize("line", DAMAGE)
+def test_a_damaged_line_between_events_is_passed_over(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.info("before")
+    with open(path, "ab") as file:
+        file.write(line + b"\n")
+    log.info("after")
+    assert [event.text for event in read_events(path) if isinstance(event, Noticed)] == ["before", "after"]
+
+
+def test_an_event_of_a_newer_version_is_read_without_what_is_new(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text('{"event": "Noticed", "level": "info", "text": "hello", "colour": "red", "at": 1.5}\n')
+    assert list(read_events(tmp_path / "events.jsonl")) == [Noticed("info", "hello", at=1.5)]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"state": "finished", "inputs": "x"}', "{"])
+def test_a_damaged_stage_record_is_told(content: str, tmp_path: Path) -> None:
+    record = finished(tmp_path)
+    (record.folder / "stage.json").write_text(content)
+    for look in (lambda: record.stands(1), lambda: record.begin(1), record.outputs):
+        with pytest.raises(StoreError, match=r"stage\.json: does not hold what Potstill wrote any more; remove it"):
+            look()
+
+
 def test_progress_counts_only_fresh_work_into_its_rate() -> None:
     heard: list[object] = []
     with EventLog(listeners=(heard.append,)).progress("generate", 100, "answers", done=90) as bar:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk
-from potstill.records import Completion, Message, Request
+from potstill.records import Completion, Example, Message, Request
 from potstill.spec.sections import PromptingSpec
 
 _THINKING = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
@@ -22,6 +22,10 @@ class Strategy:
 
     def __init__(self, spec: PromptingSpec) -> None:
         self.spec = spec
+
+    def worked(self, example: Example) -> str | None:
+        """A row's gold answer as this strategy wants answers to be given; None where the row cannot serve as an example."""
+        return example.reference[0] if example.reference else None
 
     def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
         """Ask `seat` for its reply to `messages`."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
 from potstill.generation.talk import Reply, Seat, Talk
-from potstill.records import Message
+from potstill.records import Example, Message
 from potstill.tasks.replies import split_reasons
 
 INSTRUCTION = (
@@ -19,6 +19,10 @@ class ChainOfThought(Strategy):
     """The instruction joins the system prompt; the reply is split at its last `Answer:`."""
 
     version = "chain_of_thought/1"
+
+    def worked(self, example: Example) -> str | None:
+        """The row's own reasons, then its gold answer."""
+        return f"{example.rationale}\nAnswer: {example.reference[0]}" if example.reference and example.rationale else None
 
     def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
         """Ask once, with room for the reasons."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from potstill.generation.workers.parts import Part
-from potstill.store.events import EventLog, Noticed, Progressed, parse_event
+from potstill.store.events import EventLog, Noticed, Progressed, parse_events
 
 
 class Feed:
@@ -21,8 +21,7 @@ class Feed:
         """Tell what came since the last time. Raises as `EventLog.emit`."""
         moved: dict[str, None] = {}
         for part in self._parts:
-            for line in self._new_lines(part.number, part.events):
-                event = parse_event(line)
+            for event in parse_events(self._new_lines(part.number, part.events)):
                 if isinstance(event, Progressed):
                     self._latest.setdefault(event.task, {})[part.number] = event
                     moved[event.task] = None
@@ -31,14 +30,14 @@ class Feed:
         for task in moved:
             self._log.emit(self._together(task))
 
-    def _new_lines(self, number: int, path: Path) -> list[str]:
+    def _new_lines(self, number: int, path: Path) -> list[bytes]:
         if not path.exists():
             return []
         with open(path, "rb") as file:
             file.seek(self._read[number])
             whole = file.read().rpartition(b"\n")[0]
         self._read[number] += len(whole) + 1 if whole else 0
-        return whole.decode("utf-8", "replace").splitlines()
+        return whole.split(b"\n")
 
     def _together(self, task: str) -> Progressed:
         each = list(self._latest[task].values())

@@ -57,13 +57,13 @@ def workers_folder(run: Run) -> Path:
     return run.path("generation", "workers").absolute()
 
 
-def take_in_leftovers(run: Run, ledger_path: Path) -> None:
+def take_in_leftovers(run: Run) -> None:
     """Merge what workers of an earlier process were answered, if one was killed. Raises StoreError where they are still at work."""
     folder = workers_folder(run)
     if not folder.exists():
         return
     # In a session of its own: what failed in that process is asked again in this one.
-    with Ledger(ledger_path, run=run.spec.name) as ledger:
+    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.read_only is None:
             taken = take_in(folder, ledger)
             run.events.info(f"{taken.answers:,} answers of workers were taken in; {taken.cut:,} of their calls were cut off")
@@ -89,8 +89,8 @@ def ask_on_ray(run: Run, interview: Interview, rows: Rows, count: int, budget: B
     Rows may be left, where a share of the budget was used up before the whole. Raises what asking raises, EngineError where the
     cluster cannot be had, or its nodes cannot do the work. Killed or stopped, it leaves its files to `take_in_leftovers`.
     """
-    if interview.ledger.read_only is not None:
-        return
+    if interview.ledger.read_only is not None or _waits_in_batches(interview):
+        return  # asking from here says what to do
     ray = require_ray(run.spec.engine)
     folder = workers_folder(run)
     with run.events.progress("dealing rows", count, "rows") as progress:
@@ -101,12 +101,17 @@ def ask_on_ray(run: Run, interview: Interview, rows: Rows, count: int, budget: B
     with _cluster(ray, run.spec.engine, len(parts)):
         run.events.info(f"{sum(part.count for part in parts):,} of {count:,} rows go to {len(parts)} workers on Ray")
         _warn_of_little_room(ray, run, len(parts))
-        job = _job(run, interview.ledger, parts, budget)
+        job = _job(run, interview, parts, budget)
         ends = _run_workers(ray, run, job, Feed(parts, run.events, interview.ledger.dollars()))
     take_in(folder, interview.ledger)
     budget.spent = interview.ledger.spent()
     recall_calls((seat.model for seat in interview.seats), interview.ledger.recent(job.since), time.time())
     _raise_first(ends)
+
+
+def _waits_in_batches(interview: Interview) -> bool:
+    """Whether a provider has batches whose answers are paid for, and would be asked for again."""
+    return any(interview.ledger.open_batches(seat.model.identity) for seat in interview.seats)
 
 
 def _tokens_a_call(interview: Interview, rows: Rows) -> int:
@@ -116,16 +121,17 @@ def _tokens_a_call(interview: Interview, rows: Rows) -> int:
     return max((ask.seat.model.likely(ask.request) for ask in asks if isinstance(ask.seat.model, Remote)), default=1)
 
 
-def _job(run: Run, ledger: Ledger, parts: Sequence[Part], budget: Budget) -> Job:
+def _job(run: Run, interview: Interview, parts: Sequence[Part], budget: Budget) -> Job:
     names = {endpoint_of(teacher).api_key_env for teacher in asked(run.spec)} | {_CATALOGUE}
     return Job(
         version=__version__,
         spec=share_rates(run.spec, len(parts)).model_dump_json(),
         labels=load_labels(run),
+        examples=interview.examples,
         parts={part.number: part for part in parts},
         caps=dict(zip((part.number for part in parts), share_budget(budget, len(parts)), strict=True)),
         since=time.time(),
-        recent=tuple(ledger.recent(time.time() - WINDOW_S)),
+        recent=tuple(interview.ledger.recent(time.time() - WINDOW_S)),
         environment={name: os.environ[name] for name in names if name is not None and name in os.environ},
     )
 

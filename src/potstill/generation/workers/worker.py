@@ -15,9 +15,12 @@ from typing import Any
 from potstill import __version__
 from potstill.errors import BudgetError, EngineError, PotstillError
 from potstill.generation.asking import ask_rows_async
-from potstill.generation.panel import open_interview, open_panel
+from potstill.generation.interview import Interview
+from potstill.generation.panel import open_panel
+from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.parts import PATIENCE_S, Part
 from potstill.generation.workers.shares import recall_calls
+from potstill.models.ask import leave
 from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import WINDOW_S
 from potstill.spec import RunSpec
@@ -40,6 +43,7 @@ class Job:
     version: str
     spec: str
     labels: tuple[str, ...]
+    examples: tuple[Worked, ...]
     parts: dict[int, Part]
     caps: dict[int, Caps]
     since: float
@@ -79,12 +83,13 @@ def ask_part(job: Job, part: Part) -> None:
     with open_panel(spec, task) as panel, Ledger(part.ledger, run=spec.name, wait_s=PATIENCE_S) as ledger:
         if ledger.orphaned:
             log.warn(f"was lost, and goes on at {socket.gethostname()}; of its calls {ledger.orphaned:,} were cut off")
-        interview = open_interview(spec, task, panel, ledger)
+        interview = Interview(
+            task, panel.teachers, ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge, examples=job.examples
+        )
         budget = Budget(job.caps[part.number], ledger.spent(), time.time() - job.since)
         recall_calls(panel.models, job.recent, time.time(), len(job.parts))
         recall_calls(panel.models, ledger.recent(time.time() - WINDOW_S), time.time())
-        asking = ask_rows_async(interview, part.read, part.count, log, budget=budget)
-        asyncio.run(_until_stopped(asking, part.folder / STOP))
+        asyncio.run(_until_stopped(_ask(interview, part, log, budget), part.folder / STOP))
 
 
 def _check_node(job: Job, part: Part) -> None:
@@ -95,6 +100,13 @@ def _check_node(job: Job, part: Part) -> None:
         raise EngineError(
             f"node {node} does not see {part.folder}: put the run folder (`--runs`) on a disk that every node mounts under the same path"
         )
+
+
+async def _ask(interview: Interview, part: Part, log: EventLog, budget: Budget) -> None:
+    try:
+        await ask_rows_async(interview, part.read, part.count, log, budget=budget)
+    finally:
+        await leave(seat.model for seat in interview.seats)
 
 
 async def _until_stopped(asking: Coroutine[Any, Any, None], stop: Path) -> None:

@@ -1,0 +1,97 @@
+"""What would stop training is known before the teacher is asked: by `potstill check`, and by a run before it spends anything."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from potstill.errors import ModelError
+from potstill.spec import RunSpec
+from potstill.store.run import open_run
+from potstill.training import stage
+from potstill.training.foresee import foresee
+from tiny import edit_json, tiny_llama, tiny_tokenizer, without
+
+ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
+
+
+@pytest.fixture
+def model(tiny_teacher: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_teacher, tmp_path / "model"))
+
+
+def spec_of(teacher: dict[str, Any], student: dict[str, Any], **sections: Any) -> RunSpec:
+    given = {"name": "x", "task": {"type": "summarization"}, "data": {"train": "/nowhere"}, "teacher": teacher, "student": student}
+    return RunSpec.model_validate(given | sections)
+
+
+def wordpiece(folder: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+
+
+def encoder(folder: Path) -> None:
+    edit_json(folder / "config.json", model_type="t5")
+
+
+def as_it_is(folder: Path) -> None:
+    del folder
+
+
+CASES = {
+    "too many layers": (as_it_is, {"carve": {"layers": 99}}, "`student.carve.layers` is 99, but"),
+    "a tokenizer that cannot be trimmed": (
+        wordpiece,
+        {"carve": {"layers": 2, "vocabulary": "data"}},
+        "of type WordPiece cannot be trimmed",
+    ),
+    "an architecture that writes no text": (encoder, {}, "architecture 't5' is not one"),
+    "no template": (lambda folder: without(folder, "chat_template.jinja"), {}, "brings no chat template"),
+    "no such template": (as_it_is, {"chat_template": "/nosuch.jinja"}, "/nosuch.jinja: `chat_template` names this file"),
+    "no such device": (as_it_is, {"device": "banana"}, 'device "banana" is not to be had here'),
+    "no tokenizer": (lambda folder: without(folder, "tokenizer.json"), {}, "has no tokenizer"),
+    "unknown architecture": (lambda folder: edit_json(folder / "config.json", model_type="banana"), {}, "architecture 'banana'"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_training_would_fail_on_stops_a_run_before_an_endpoint_is_paid(case: str, model: Path, tmp_path: Path) -> None:
+    spoil, student, words = CASES[case]
+    spoil(model)
+    spec = spec_of(ENDPOINT, {"model": str(model), **student})
+    [problem] = foresee(spec).problems
+    assert words in problem
+    with pytest.raises(ModelError) as caught:
+        stage.preflight(open_run(spec, tmp_path / "run"))
+    assert words in str(caught.value)
+
+
+def test_a_sound_student_passes(model: Path, tmp_path: Path) -> None:
+    spec = spec_of(ENDPOINT, {"model": str(model), "carve": {"layers": 4, "vocabulary": "data"}})
+    assert foresee(spec).problems == ()
+    stage.preflight(open_run(spec, tmp_path / "run"))
+
+
+def test_a_teacher_is_looked_at_too_and_what_both_share_is_told_once(model: Path) -> None:
+    without(model, "chat_template.jinja")
+    found = foresee(spec_of({"model": str(model)}, {"carve": {"layers": 9}, "device": "banana", "chat_template": "/nosuch.jinja"})).problems
+    assert [word in line for word, line in zip(("teacher: ", "/nosuch.jinja", "banana", "layers` is 9"), found, strict=True)] == [True] * 4
+
+
+def test_probabilities_need_a_local_teacher_of_the_same_tokens(model: Path, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", layers=2)
+    tiny_tokenizer(other, vocabulary=300)
+    for teacher, words in ((ENDPOINT, "the teacher is an endpoint"), ({"model": str(model)}, "have different ones")):
+        [problem] = foresee(spec_of(teacher, {"model": str(other)}, training={"objective": "logits"})).problems
+        assert "`training.objective: logits` needs" in problem
+        assert words in problem
+    assert foresee(spec_of({"model": str(model)}, {"model": str(other)})).problems == ()
+
+
+def test_an_endpoint_of_the_catalogue_is_nothing_to_carve_from() -> None:
+    [problem] = foresee(spec_of({"model": "gpt-4o"}, {"carve": {"layers": 2}})).problems
+    assert "name one in `student.model`" in problem
