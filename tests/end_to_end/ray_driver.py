@@ -33,7 +33,7 @@ def open_run(folder: Path, base_url: str, engine: object, **changes: object) -> 
     spec = {
         "name": "on-ray",
         "task": {"type": "conversation"},
-        "data": {"train": "train.jsonl"},
+        "data": {"train": "train.jsonl", "test_duplicates": "allow"},  # else generation reads what the data stage makes
         "teacher": {"model": "stub", "base_url": base_url, "api_key_env": "STUB_KEY"},
         "student": {"model": "x"},
         "generation": {"concurrency": CONCURRENCY, "pilot": {"rows": 4}},

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from potstill.cli.past import judge_of
+from potstill.errors import SpecError
 from potstill.models.load import endpoint_of
 from potstill.models.locate import ECHO, is_local
 from potstill.records import Example
@@ -36,7 +36,7 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
             )
         elif expand.by == "tag" and not any(row.tags for row in train):
             yield "`generation.expand` writes rows of rare tags, but no training row has `tags`: add them, or set `how: paraphrase`"
-    yield from filter(None, map(import_problem, spec.gates.custom))
+    yield from filter(None, [gates_problem(spec)])
     if spec.generation.ledger is not None and (problem := _unwritable(spec.generation.ledger)):
         yield f"`generation.ledger`: {problem}"
 
@@ -61,19 +61,15 @@ def has_labels(spec: RunSpec) -> bool:
     return spec.task.type == "nli" or (spec.task.type == "qa" and spec.task.answer == "choice")
 
 
-def import_problem(name: str) -> str | None:
-    """Why a gate of the user's own cannot be had; None where it can. It is looked for where Python looks, and in the working folder."""
-    module_name, _, function = name.partition(":")
-    if not module_name or not function:
-        return f'`gates.custom`: "{name}" is not of the form module:function, such as my_gates:is_polite'
-    sys.path.append(str(Path.cwd()))
+def gates_problem(spec: RunSpec) -> str | None:
+    """Why a gate that is on cannot work; None where all can."""
+    from potstill.generation.gates import check_gates
+
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # noqa: BLE001 (what a user's module raises is anybody's guess)
-        return f"`gates.custom`: {module_name} cannot be imported: {type(error).__name__}: {error}"
-    finally:
-        sys.path.pop()
-    return None if callable(getattr(module, function, None)) else f"`gates.custom`: {module_name} has no function {function}"
+        check_gates(spec.gates)
+    except SpecError as error:
+        return str(error)
+    return None
 
 
 def _unpriced(spec: RunSpec) -> Iterator[str]:

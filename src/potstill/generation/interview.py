@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from potstill.data.contamination import HeldOut
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing import CHOICES, Chosen, Situation
 from potstill.generation.choosing.judge import mark, read_mark
-from potstill.generation.gates import GateContext, pass_gates
+from potstill.generation.gates import GateContext, as_changed, pass_gates
 from potstill.generation.prompting import Strategy, build_strategy
 from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
@@ -81,8 +82,10 @@ class Interview:
         gates: GatesSpec | None = None,
         judge: Seat | None = None,
         examples: Sequence[Worked] = (),
+        held_out: HeldOut | None = None,
+        near_duplicate: float = 0.8,
     ) -> None:
-        self.examples = tuple(examples)
+        self.examples, self.held_out, self.near_duplicate = tuple(examples), held_out, near_duplicate
         self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
         self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
         self._strategy: Strategy = build_strategy(self.generation.prompting)
@@ -93,7 +96,15 @@ class Interview:
     def under(self, gates: GatesSpec) -> Interview:
         """The same answers, judged by other gates."""
         return Interview(
-            self.task, self.teachers, self.ledger, generation=self.generation, gates=gates, judge=self.judge, examples=self.examples
+            self.task,
+            self.teachers,
+            self.ledger,
+            generation=self.generation,
+            gates=gates,
+            judge=self.judge,
+            examples=self.examples,
+            held_out=self.held_out,
+            near_duplicate=self.near_duplicate,
         )
 
     @property
@@ -195,8 +206,7 @@ class Interview:
 
     def _judged(self, example: Example, messages: tuple[Message, ...], reply: Reply) -> Candidate:
         verdicts = pass_gates(GateContext(example, self.task, messages, reply.completion), self.gates)
-        masked = next((said.text for said in reversed(verdicts) if said.text is not None), None)
-        return Candidate(reply, reply.answer if masked is None else masked, tuple(verdicts))
+        return Candidate(reply, as_changed(reply.completion, verdicts).text, tuple(verdicts))
 
 
 def choice_name(generation: GenerationSpec, task: Task) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
-from potstill.data.splits import open_split
+from potstill.data.splits import open_held_out, open_split
 from potstill.errors import BudgetError, EndpointError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.balance import kinds, shortfalls
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
 from potstill.generation.expand import Expansion, Wish, wishes_of
-from potstill.generation.gates import GATES
+from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
 from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
@@ -37,11 +37,20 @@ from potstill.tasks.base import Task
 
 NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
-DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json", "description.json", "expanded.jsonl", "qualification.json")
+DISCARD = (
+    "accepted.jsonl",
+    "rejected.jsonl",
+    "validation.jsonl",
+    "usage.json",
+    "description.json",
+    "expanded.jsonl",
+    "qualification.json",
+    "panel.json",
+)
 
 VERSION = 1
 _NEW_ROWS = "expanded.jsonl"
-_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json")
+_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "data/contamination.npz")
 _HOW_TO_REACH = {
     *("api_key_env", "api_key_file", "timeout_s", "connect_timeout_s", "max_attempts", "patience_minutes", "price", "several"),
     *("requests_per_minute", "tokens_per_minute"),
@@ -53,7 +62,7 @@ def inputs(run: Run) -> dict[str, object]:
     """What the accepted rows depend on; not how the teacher is reached, nor the test rows."""
     spec = run.spec
     return {
-        "version": [VERSION, KEY_VERSION, list(GATES)],
+        "version": [VERSION, KEY_VERSION],
         "task": spec.task.model_dump(mode="json"),
         "teachers": [teacher.model_dump(mode="json", exclude=_HOW_TO_REACH) for teacher in spec.all_teachers],
         "judge": spec.generation.judge and spec.generation.judge.model_dump(mode="json", exclude=_HOW_TO_REACH),
@@ -61,7 +70,7 @@ def inputs(run: Run) -> dict[str, object]:
         "templates": [template_stamp(teacher) for teacher in spec.all_teachers],
         "batch_size": spec.generation.batch_size,
         "generation": spec.generation.model_dump(mode="json", exclude=_HOW_TO_ASK),
-        "gates": spec.gates.model_dump(mode="json"),
+        "gates": fingerprint(spec.gates),
         "seed": spec.seed,
         "files": {path: digest for path, digest in run.stage("data").outputs().items() if path in _READ},
     }
@@ -79,6 +88,7 @@ def work(run: Run, resumed: bool) -> str:
     is reached; StoreError where the disk fails.
     """
     del resumed  # the ledger knows
+    check_gates(run.spec.gates)
     task = build_task(run.spec.task, load_labels(run))
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
     with open_panel(run.spec, task) as panel:
@@ -183,9 +193,10 @@ class _Generation:
         return Dataset.of(itertools.chain(rows, fresh)) if fresh else rows
 
     def _repeats(self, row: Example) -> bool:
-        """Whether a new prompt stands in validation or test."""
-        del row
-        return False
+        """Whether a new prompt gives a validation or test row away."""
+        held_out = self._interview.held_out
+        questions = "\n".join(message.content for message in row.messages if message.role == "user")
+        return held_out is not None and held_out.find(questions) is not None
 
 
 def judge_again(run: Run) -> tuple[str, int]:
@@ -220,7 +231,17 @@ def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Se
     """The interview of a run. Raises DataError where the training rows do not give the worked examples that the spec asks for."""
     spec = run.spec.generation
     examples = choose_examples(spec.prompting.examples, build_strategy(spec.prompting), task, train)
-    return Interview(task, panel.teachers, ledger, generation=spec, gates=run.spec.gates, judge=panel.judge, examples=examples)
+    return Interview(
+        task,
+        panel.teachers,
+        ledger,
+        generation=spec,
+        gates=run.spec.gates,
+        judge=panel.judge,
+        examples=examples,
+        held_out=open_held_out(run),
+        near_duplicate=run.spec.data.near_duplicate,
+    )
 
 
 def with_new_rows(run: Run, train: Sequence[Example]) -> Sequence[Example]:

@@ -402,7 +402,7 @@ class GatesSpec(Section):
     verifier: bool = True
     """Drop answers that the task can prove wrong: math against a gold value, a span that is not in the passage."""
     contamination: bool = True
-    """Drop training rows of which long parts stand in validation or test rows."""
+    """Drop training rows that repeat or paraphrase validation or test rows; not where `data.test_duplicates` is `allow`."""
     min_characters: int | None = Field(default=None, ge=1)
     """Drop shorter answers."""
     max_characters: int | None = Field(default=None, ge=1)

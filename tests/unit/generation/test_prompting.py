@@ -150,8 +150,8 @@ def test_examples_of_thought_are_rows_with_a_rationale():
 
 def test_other_gates_judge_the_answers_to_the_same_questions_worked_examples_included(ledger):
     task, example = build_task(TaskSpec(type="conversation")), row("Hello?")
-    worked = Worked("another", (Message("user", "An example?"), Message("assistant", "Its answer.")))
-    talks = Interview(task, (seat(Scripted(lambda _: "I'm sorry, but I can't help with that.")),), ledger, examples=(worked,))
+    worked = [Worked(name, (Message("user", f"{name}?"), Message("assistant", f"{name}!"))) for name in ("example", "spare")]
+    talks = Interview(task, (seat(Scripted(lambda _: "I'm sorry, but I can't help with that.")),), ledger, examples=worked)
     assert ask(talks, example)[0].drop is not None
     other = talks.under(GatesSpec(refusal=False)).outcome(example)
     assert other is not None

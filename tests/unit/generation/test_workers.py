@@ -224,7 +224,7 @@ def job(tmp_path, monkeypatch):
         spec = spec_of({"base_url": stub.base_url, "api_key_env": "OF_THE_STUB"})
         rows = [row(f"question {number}", number=number) for number in range(10)]
         parts = deal(tmp_path / "workers", interview(TASK, ledger, seat(Scripted(str))), rows, 1)
-        job = Job(__version__, spec.model_dump_json(), (), (), {0: parts[0]}, {0: Caps()}, 0.0, (), {"OF_THE_STUB": "secret"})
+        job = Job(__version__, Path.cwd(), spec.model_dump_json(), (), (), {0: parts[0]}, {0: Caps()}, 0.0, (), {"OF_THE_STUB": "secret"})
         yield job, stub
 
 
@@ -242,8 +242,9 @@ def test_a_worker_asks_its_part_with_the_key_that_the_driver_has(job):
 
 def test_a_worker_asks_with_the_worked_examples_of_the_run(job):
     job, stub = job
-    worked = Worked("another row", (Message("user", "An example?"), Message("assistant", "Its answer.")))
-    Worker(changed(job, examples=(worked,)))({"part": [0]})
+    worked, spare = (Worked(name, (Message("user", f"{name}?"), Message("assistant", f"{name}!"))) for name in ("example", "spare"))
+    Worker(changed(job, examples=(worked, spare)))({"part": [0]})
+    assert len(stub.calls) == 10
     assert all(turn.to_json() in call["messages"] for call in stub.calls for turn in worked.turns)
 
 

@@ -298,7 +298,7 @@ def test_an_engine_is_a_word_or_a_section(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("engine", "words"),
     [
-        ("spark", "input should be 'local' or 'ray'"),
+        ("spark", "'local' or 'ray'"),
         ("{workers: 4}", "`workers` belongs to the engine `ray`"),
         ("{kind: local, address: auto}", "`address` belongs to the engine `ray`"),
         ("{kind: ray, address: 'ray://head:10001'}", "with `auto`"),

@@ -125,6 +125,7 @@ def _job(run: Run, interview: Interview, parts: Sequence[Part], budget: Budget) 
     names = {endpoint_of(teacher).api_key_env for teacher in asked(run.spec)} | {_CATALOGUE}
     return Job(
         version=__version__,
+        folder=Path.cwd(),
         spec=share_rates(run.spec, len(parts)).model_dump_json(),
         labels=load_labels(run),
         examples=interview.examples,

@@ -41,6 +41,8 @@ class Job:
     """
 
     version: str
+    folder: Path
+    """Where the run was started: the user's own gates may lie there."""
     spec: str
     labels: tuple[str, ...]
     examples: tuple[Worked, ...]
@@ -77,6 +79,8 @@ def ask_part(job: Job, part: Part) -> None:
     """Ask what a part's ledger lacks. Raises as `ask_async`, and EngineError where this node cannot do it."""
     _check_node(job, part)
     os.environ.update({name: value for name, value in job.environment.items() if not os.environ.get(name)})
+    with contextlib.suppress(OSError):
+        os.chdir(job.folder)
     spec = RunSpec.model_validate_json(job.spec)
     task = build_task(spec.task, job.labels)
     log = EventLog(part.events)
