@@ -208,18 +208,11 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
     return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
-@dataclass
-class _Reached:
-    """The cap that was met: nothing more is asked, and what is in flight comes back."""
-
-    cap: BudgetError | None = None
-
-
 class Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
     def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
-        self._model, self._ledger, self._progress, self._budget, self._reached = model, ledger, progress, budget, _Reached()
+        self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
         self._remote = model if isinstance(model, Remote) else None
         self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
@@ -231,6 +224,7 @@ class Asking:
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
         self._dollars: float | None = 0.0
+        self._used_up: BudgetError | None = None
         self._ever_answered = False
 
     async def run(self, requests: Iterable[Request]) -> Answers:
@@ -251,14 +245,14 @@ class Asking:
             self._writer.commit()
             self._ledger.abandon(sorted(self._refused), charged=False)
             self._ledger.abandon(sorted(self._in_flight - self._refused))
-        if self._reached.cap is not None:
-            raise self._reached.cap
+        if self._used_up is not None:
+            raise self._used_up
         return Answers(self._asked, self._failed, self._stood, self._usage, self._dollars, self._model, self._ledger)
 
     async def _produce(self, requests: Iterable[Request]) -> None:
         remaining = iter(requests)
         size = SINGLE_WINDOW if self._model.batch_size == 1 else BATCHED_WINDOW
-        while self._reached.cap is None and (window := list(itertools.islice(remaining, size))):
+        while self._used_up is None and (window := list(itertools.islice(remaining, size))):
             batches = plan_batches(self._model, window)
             keys = [question.key for batch in batches for question in batch]
             self._writer.commit()  # what has arrived is no longer in flight, so it must be in the ledger before that is asked
@@ -289,8 +283,8 @@ class Asking:
             try:
                 await self._answer(batch)
             except BudgetError as error:
-                self._reached.cap = error
-            if self._reached.cap is not None:
+                self._used_up = error
+            if self._used_up is not None:
                 self._in_flight.difference_update(question.key for question in batch)
 
     async def _answer(self, batch: Sequence[Question]) -> None:
@@ -308,7 +302,7 @@ class Asking:
 
     async def _answer_part(self, part: Sequence[Question]) -> None:
         attempt, left = 0, list(part)
-        while left and self._reached.cap is None:
+        while left and self._used_up is None:
             call = await self._call(left)
             attempt += self._counts(call.completions)
             left = self._settle_call(call, attempt)

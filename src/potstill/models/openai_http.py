@@ -65,8 +65,7 @@ class OpenAIModel:
         self._endpoint = endpoint
         self._route = self.route(_ROUTE)
         self._key = _read_key(endpoint)
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         limits = Limits(concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.patience_minutes * 60)
         self._throttle = Throttle(self.address, limits)
         self._answered = False
@@ -111,6 +110,8 @@ class OpenAIModel:
         """
         if len(requests) > 1 and (len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1):
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
+        if len(self._sessions) > 1:
+            await self._close_sessions()
         started = time.perf_counter()
         answers = await self._attempt(requests[0], len(requests))
         seconds = time.perf_counter() - started
@@ -121,10 +122,12 @@ class OpenAIModel:
         return pricing.dollars(completion, self._endpoint.price)
 
     async def close(self) -> None:
-        """Let go of the connections."""
-        session, self._session = self._session, None
-        if session is not None and self._loop is asyncio.get_running_loop():
-            await session.close()
+        """Let go of the connections, those of event loops that are over included."""
+        await self._close_sessions(asyncio.get_running_loop())
+
+    async def _close_sessions(self, here: asyncio.AbstractEventLoop | None = None) -> None:
+        for loop in [loop for loop in self._sessions if loop is here or loop.is_closed()]:
+            await self._sessions.pop(loop).close()
 
     def route(self, path: str) -> str:
         """The full address of a path; what does not belong to one deployment of Azure stands above the deployments."""
@@ -266,16 +269,15 @@ class OpenAIModel:
         import aiohttp
 
         loop = asyncio.get_running_loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
+        if loop not in self._sessions:
+            self._sessions[loop] = aiohttp.ClientSession(
                 headers=self._endpoint.headers,
                 timeout=aiohttp.ClientTimeout(total=self._endpoint.timeout_s, sock_connect=self._endpoint.connect_timeout_s),
                 connector=aiohttp.TCPConnector(limit=self.concurrency),
                 # A server on this machine is never behind the proxy that the environment names.
                 trust_env=urlsplit(self.address).hostname not in _LOOPBACK,
             )
-        return self._session
+        return self._sessions[loop]
 
     def without_key(self, text: str) -> str:
         """A text from outside, fit to be kept and shown."""

@@ -368,8 +368,8 @@ QA = {"type": "qa", "answer": "open"}
 DEMANDS = [
     ({"generation": {"choose": "judge"}}, "`generation.choose: judge` has answers judged, but nobody is named"),
     ({"gates": {"judge": 0.5}}, "`gates.judge` has answers judged, but nobody is named"),
-    ({"gates": {"custom": ["no_such_module:gate"]}}, "`gates.custom`: no_such_module cannot be imported"),
-    ({"gates": {"custom": ["json:no_such_gate"]}}, "`gates.custom`: json has no function no_such_gate"),
+    ({"gates": {"custom": ["no_such_module:gate"]}}, "gates.custom: there is no module no_such_module"),
+    ({"gates": {"custom": ["json:no_such_gate"]}}, "gates.custom: module json has no function no_such_gate"),
     ({"gates": {"custom": ["json"]}}, "is not of the form module:function"),
     ({"task": QA, "generation": {"expand": {"rows": 4, "how": "rare"}}}, "writes rows of rare labels, but qa has none"),
     ({"generation": {"expand": {"rows": 4, "how": "rare", "by": "tag"}}}, "no training row has `tags`"),

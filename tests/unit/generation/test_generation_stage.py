@@ -87,7 +87,7 @@ def test_what_the_gates_said_stands_in_the_ledger(run):
     model = EchoModel(identity="x")
     with Ledger(run.path("generation", "ledger.sqlite")) as ledger:
         task = build_task(run.spec.task)
-        asked = {name for name, gate in GATES.items() if gate.scope == "answer" and is_on(name, run.spec.gates)}
+        asked = {name for name, gate in GATES.items() if is_on(name, run.spec.gates)}
         outcome = interview_of(run, task, model, ledger).outcome(row)
         assert {said.gate for said in ledger.verdicts(outcome.candidates[0].reply.key, row.id)} == asked
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,19 @@ def ask(server: BillingServer, ledger: Ledger, requests: list[Request]) -> Answe
 @pytest.fixture
 def ledger_file(tmp_path: Path) -> Path:
     return tmp_path / "ledger.sqlite"
+
+
+def test_a_model_that_served_several_event_loops_leaves_no_connection_behind(ledger_file, caplog):
+    with BillingServer(0) as server, Ledger(ledger_file) as ledger:
+        model = OpenAIModel(TeacherSpec(model="billing", base_url=server.base_url))
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(3):
+            asyncio.run(ask_async(model, rows(30)[10 * number : 10 * (number + 1)], ledger))
+        assert len(os.listdir("/proc/self/fd")) < before + 2 * 2 * 10  # two loops' at most: each call has two ends in this process
+        asyncio.run(model.close())
+        del model
+        gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def rows(count: int, samples: int = 1) -> list[Request]:
