@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ _COUNTABLE = "nli, and qa by choice,"
 def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
     """What would stop the run."""
     yield from _unpriced(spec)
+    if spec.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
+        yield "`engine: ray` needs the package ray: pip install 'potstill[ray]'"
     if judge_of(spec) is None and (spec.generation.choose == "judge" or spec.gates.judge is not None):
         key = "generation.choose: judge" if spec.generation.choose == "judge" else "gates.judge"
         yield f"`{key}` has answers judged, but nobody is named who judges: name another model than the teacher in `generation.judge`"

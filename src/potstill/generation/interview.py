@@ -60,6 +60,15 @@ class Outcome:
         return [candidate for turn in self.turns for candidate in turn.candidates]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far this process is with a row: the key of its first question, those that are answered, and whether it has no other."""
+
+    first: str
+    answered: tuple[str, ...]
+    done: bool
+
+
 class Interview:
     """One task's rows put to a panel of teachers. What a row is asked next follows from the ledger alone."""
 
@@ -115,6 +124,23 @@ class Interview:
         """
         found = self._replay(example, number, settled=True)
         return found if isinstance(found, Step) else None
+
+    def standing(self, example: Example) -> Standing:
+        """How far a row is, in the eyes of this process: a call that failed before its time is asked again."""
+        talk = self._talk(example)
+        step = next(talk)
+        first = request_key(step.asks[0].seat.model, step.asks[0].request)
+        known: list[str] = []
+        while True:
+            answers = [self._answered(ask, settled=True) for ask in step.asks]
+            found = [answer for answer in answers if answer is not None]
+            known += [answer.key for answer in found if answer.completion.finish_reason != "error"]
+            if len(found) < len(answers):
+                return Standing(first, tuple(known), done=False)
+            try:
+                step = talk.send(found)
+            except StopIteration:
+                return Standing(first, tuple(known), done=True)
 
     def outcome(self, example: Example) -> Outcome | None:
         """What came of a row; None where questions are left that were never answered."""

@@ -22,6 +22,7 @@ from potstill.generation.pilot import fly_pilot
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
+from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.models.ask import KEY_VERSION
 from potstill.models.budget import Budget
 from potstill.models.locate import template_stamp, weights_stamp
@@ -97,6 +98,9 @@ def work(run: Run, resumed: bool) -> str:
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
     note_panel(run.path("generation", "panel.json"), panel)
+    if run.spec.engine.kind == "ray":
+        require_ray(run.spec.engine)  # before anything is spent
+    take_in_leftovers(run)
     with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
@@ -143,8 +147,12 @@ class _Generation:
 
     def _ask(self, rows: Sequence[Example]) -> None:
         splits = (rows, self._validation) if self._asks_validation else (rows,)
+        rows_to_ask, count = rows_of(*splits), sum(map(len, splits))
+        if self._run.spec.engine.kind == "ray":
+            ask_on_ray(self._run, self._interview, rows_to_ask, count, self._budget)
+        # Everything; or what workers left, because the last calls of a budget fit into no share of it.
         batched = self._spec.mode == "batch"
-        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget, batched=batched)
+        ask_rows(self._interview, rows_to_ask, count, self._run.events, budget=self._budget, batched=batched)
         failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
         if failed and failed > self._spec.max_failed * total:
             # They are asked again by the next run, and by none once the stage stands.
@@ -213,6 +221,7 @@ def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
     """
     spec, task = run.spec, build_task(run.spec.task, load_labels(run))
     panel = recall_panel(run.path("generation", "panel.json"), spec, task)
+    take_in_leftovers(run)
     with Ledger(run.ledger_path, run=spec.name) as ledger:
         train = open_split(run, "train", "generation")
         yield open_interview(run, task, panel, ledger, train), with_new_rows(run, train)

@@ -120,6 +120,12 @@ def test_overrides_reach_the_check(tmp_path: Path, spec: dict[str, Any]) -> None
     assert "\ntime " in result.output
 
 
+def test_an_engine_whose_package_is_missing_is_a_problem(tmp_path: Path, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    [problem] = problems(check(tmp_path, spec, "--set", "engine=ray"))
+    assert problem == "`engine: ray` needs the package ray: pip install 'potstill[ray]'"
+
+
 def test_rows_that_stand_in_train_and_test_are_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
     write(tmp_path / "test.jsonl", [row("amber", 0), row("xanadu", 99)])
     result = check(tmp_path, spec)
