@@ -20,7 +20,6 @@ from potstill.generation.panel import open_panel
 from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.parts import PATIENCE_S, Part
 from potstill.generation.workers.shares import recall_calls
-from potstill.models.ask import leave
 from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import WINDOW_S
 from potstill.spec import RunSpec
@@ -110,7 +109,8 @@ async def _ask(interview: Interview, part: Part, log: EventLog, budget: Budget) 
     try:
         await ask_rows_async(interview, part.read, part.count, log, budget=budget)
     finally:
-        await leave(seat.model for seat in interview.seats)
+        for seat in interview.seats:
+            await seat.model.close()
 
 
 async def _until_stopped(asking: Coroutine[Any, Any, None], stop: Path) -> None:
