@@ -31,8 +31,8 @@ class Example:
     different splits, and are resampled together.
 
     Generation fills the rest: `trained_turns` names the assistant turns (positions in `messages`) that a student learns from,
-    `teacher` who wrote them, `distribution` how the votes of several samples fell (parsed answer, share), `source` the row that a
-    written prompt was made from.
+    `teacher` who wrote them, `rounds` the drafts that led to the last one, `distribution` how the votes of several samples fell
+    (parsed answer, share), `source` the row that a written prompt was made from.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Example:
     trained_turns: tuple[int, ...] = ()
     teacher: str | None = None
     distribution: tuple[tuple[str, float], ...] = ()
+    rounds: tuple[str, ...] = ()
     source: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +64,8 @@ class Example:
             row["teacher"] = self.teacher
         if self.distribution:
             row["distribution"] = dict(self.distribution)
+        if self.rounds:
+            row["rounds"] = list(self.rounds)
         if self.source is not None:
             row["source"] = self.source
         return row
@@ -80,6 +83,7 @@ class Example:
             trained_turns=tuple(row.get("trained_turns", ())),
             teacher=row.get("teacher"),
             distribution=tuple(row.get("distribution", {}).items()),
+            rounds=tuple(row.get("rounds", ())),
             source=row.get("source"),
         )
 

@@ -28,6 +28,7 @@ KEYS = (
     "trained_turns",
     "teacher",
     "distribution",
+    "rounds",
     "source",
 )
 

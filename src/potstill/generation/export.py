@@ -52,7 +52,7 @@ def _parquet(rows: Iterable[Row], path: Path) -> int:
     text, texts = pa.string(), pa.list_(pa.string())
     turn = pa.struct([("role", text), ("content", text)])
     fields = [("id", text), ("messages", pa.list_(turn)), ("reference", texts), ("rationale", text), ("group", text), ("tags", texts)]
-    fields += [("trained_turns", pa.list_(pa.int32())), ("teacher", text), ("distribution", text), ("source", text)]
+    fields += [("trained_turns", pa.list_(pa.int32())), ("teacher", text), ("distribution", text), ("rounds", texts), ("source", text)]
     schema = pa.schema(fields)
     count = 0
     with write_atomic(path, "wb") as file, pq.ParquetWriter(file, schema) as writer:

@@ -239,6 +239,7 @@ def learnt_rows(outcome: Outcome, learn: str) -> list[Example]:
             rationale=candidate.reply.rationale or outcome.example.rationale,
             teacher=" + ".join(dict.fromkeys(answer.reply.seat.title for answer in answers)),
             distribution=turns[-1].chosen.distribution if number == 0 else (),
+            rounds=candidate.reply.rounds,
         )
         rows.append(row)
         if learn == "both" and candidate.reply.rationale:

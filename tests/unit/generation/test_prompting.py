@@ -101,7 +101,8 @@ def test_chain_of_density_shows_each_round_the_rounds_before_and_keeps_them_all(
     [judged] = ask(interview(SUMMARY, ledger, seat(teacher), prompting={"strategy": "chain_of_density", "rounds": 3}), row("A long text."))
     assert [len(request.messages) for request in teacher.asked] == [2, 4, 6]
     assert [m.content for m in teacher.asked[-1].messages if m.role == "assistant"] == ["short", "shorter"]
-    assert judged.outcome.candidates[0].reply.rounds == ("short", "shorter", "dense")
+    assert judged.rows[0].rounds == ("short", "shorter", "dense")
+    assert Example.from_json(judged.rows[0].to_json()) == judged.rows[0]
     assert [m.content for m in judged.rows[0].messages] == ["Be kind.", "A long text.", "dense"]
 
 
