@@ -10,7 +10,7 @@ from potstill.generation.interview import Interview, learnt_rows
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.base import separate_thinking
 from potstill.generation.prompting.examples import Worked, choose_examples
-from potstill.records import Completion, Example
+from potstill.records import Completion, Example, Message
 from potstill.spec.sections import GatesSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
 from potstill.tasks.replies import split_reasons
