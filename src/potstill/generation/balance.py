@@ -56,10 +56,14 @@ def wanted_of(counts: Counter[str], to: int | str) -> int:
 
 
 def surplus(rows: Iterable[tuple[str, str]], spec: BalanceSpec) -> frozenset[str]:
-    """Ids that are left out so that no kind has more rows than wanted; of (id, kind) pairs. The choice hangs on the ids alone."""
+    """Ids that are left out so that no kind has more rows than wanted; of (id, kind) pairs. The choice hangs on the ids alone.
+
+    Rows of no kind (an empty text) stay, and do not count.
+    """
     by_kind: defaultdict[str, list[str]] = defaultdict(list)
     for identity, kind in rows:
-        by_kind[kind].append(identity)
+        if kind:
+            by_kind[kind].append(identity)
     if not by_kind:
         return frozenset()
     wanted = wanted_of(Counter({kind: len(found) for kind, found in by_kind.items()}), spec.to)

@@ -68,10 +68,14 @@ def wishes_of(spec: ExpandSpec, rows: Sequence[Example], kind_of: Callable[[Exam
 
 
 class Expansion:
-    """Asks a teacher for new prompts, and takes those that are new."""
+    """Asks a teacher for new prompts, and takes those that are new.
 
-    def __init__(self, seat: Seat, spec: ExpandSpec, ledger: Ledger, log: EventLog, budget: Budget) -> None:
+    `name` stands in the ids of the new rows (by default how they are written): a run that expands twice needs two.
+    """
+
+    def __init__(self, seat: Seat, spec: ExpandSpec, ledger: Ledger, log: EventLog, budget: Budget, *, name: str = "") -> None:
         self._seat, self._spec, self._ledger, self._log, self._budget = seat, spec, ledger, log, budget
+        self._name = name or spec.how
 
     def write(self, wishes: Sequence[Wish], known: Sequence[Example], repeats: Repeats, *, threshold: float) -> list[Example]:
         """New rows in the order of the wishes: at most as many as are wished for, none that nearly equals a known or new one.
@@ -119,10 +123,9 @@ class Expansion:
             return None
         seed = draft.seed
         kept = self._spec.how == "paraphrase"  # the same meaning has the same answer; another request has another
-        messages = (*seed.messages[:-1], Message("user", text)) if seed.messages[-1].role == "user" else (Message("user", text),)
         return Example(
-            id=f"{seed.id}~{self._spec.how}-{draft.number}",
-            messages=messages,
+            id=f"{seed.id}~{self._name}-{draft.number}",
+            messages=(*_history(seed), Message("user", text)),
             reference=seed.reference if kept else (),
             group=seed.group or seed.id,
             tags=seed.tags,
@@ -152,4 +155,10 @@ class _Texts:
 
 
 def _last_user(row: Example) -> Message:
-    return next(message for message in reversed(row.messages) if message.role == "user")
+    return row.messages[len(_history(row))]
+
+
+def _history(row: Example) -> tuple[Message, ...]:
+    """What stands before the last user turn; an answer after it is not the new prompt's."""
+    last = max(number for number, message in enumerate(row.messages) if message.role == "user")
+    return row.messages[:last]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from potstill.errors import ModelError
 from potstill.generation.asking import ask_rows, rows_of
-from potstill.generation.collect import judge_rows
+from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
 from potstill.models.base import Remote
 from potstill.models.budget import Budget
@@ -49,8 +49,8 @@ def fly_pilot(interview: Interview, train: Sequence[Example], spec: PilotSpec, l
     judged = list(judge_rows(interview, some))
     kept = sum(bool(one.rows) for one in judged)
     drops = [one.drop for one in judged if one.drop is not None]
-    asked = {candidate.reply.key for one in judged if one.outcome is not None for candidate in one.outcome.candidates}
-    result = PilotResult(len(some), kept, Counter(verdict.gate for verdict, _ in drops), interview.ledger.dollars_for(sorted(asked)))
+    dollars = interview.ledger.dollars_for(sorted(_keys(interview, judged)))
+    result = PilotResult(len(some), kept, Counter(verdict.gate for verdict, _ in drops), dollars)
     if kept < spec.pass_rate * len(some):
         reasons = "".join(f"\n  {verdict.gate}: {verdict.reason}" for verdict, _ in drops[:3])
         raise ModelError(
@@ -59,6 +59,12 @@ def fly_pilot(interview: Interview, train: Sequence[Example], spec: PilotSpec, l
         )
     log.info(_describe(result, len(train)))
     return result
+
+
+def _keys(interview: Interview, judged: Sequence[Judged]) -> set[str]:
+    """Every question about these rows: all calls of an answer that takes several, the judge's, and those that failed for good."""
+    answered = {key for one in judged for key in interview.standing(one.example).answered}
+    return answered | {candidate.reply.key for one in judged if one.outcome is not None for candidate in one.outcome.candidates}
 
 
 def _describe(result: PilotResult, rows: int) -> str:

@@ -272,7 +272,7 @@ class BudgetSpec(Section):
 
 
 class PilotSpec(Section):
-    """The first rows are asked before the rest is bought."""
+    """The first rows are asked before the rest is bought, where there are at least four times as many rows to buy."""
 
     rows: int = Field(default=16, ge=0)
     """How many; 0 for no pilot."""

@@ -114,3 +114,30 @@ def test_in_a_conversation_the_last_user_turn_is_written_anew(ledger):
     [new] = expand(ledger, invent(), ExpandSpec(rows=1), rows=[row("x").__class__("c", turns)])
     assert new.messages[:2] == turns[:2]
     assert new.messages[2].content.startswith("Wholly new request")
+
+
+def test_in_a_conversation_that_ends_with_an_answer_the_history_stays_and_the_answer_goes(ledger):
+    turns = (Message("system", "Be kind."), Message("user", "Hello"), Message("assistant", "Hello"), Message("user", "What is the fee?"))
+    [new] = expand(ledger, invent(), ExpandSpec(rows=1), rows=[row("x").__class__("c", (*turns, Message("assistant", "Two.")))])
+    assert new.messages[:-1] == turns[:-1]
+    assert new.messages[-1].role == "user"
+    assert new.messages[-1].content.startswith("Wholly new request")
+
+
+def test_two_expansions_of_a_run_give_no_id_twice(ledger):
+    wish = [Wish(3, tuple(ROWS))]
+    first, second = (
+        Expansion(seat(invent()), ExpandSpec(rows=3, how="rare"), ledger, EventLog(), Budget(Caps()), name=name) for name in ("", "even")
+    )
+    fresh = first.write(wish, ROWS, lambda _: False, threshold=0.8)
+    more = second.write(wish, ROWS, lambda _: False, threshold=2.0)
+    assert fresh
+    assert more
+    assert not {row.id for row in fresh} & {row.id for row in more}
+
+
+def test_rows_of_no_kind_stay_and_do_not_count():
+    pairs = [("bare", ""), *((f"r{n}", "a" if n % 4 else "b") for n in range(12))]
+    left_out = surplus(pairs, BalanceSpec(by="tag", to="fewest"))
+    assert "bare" not in left_out
+    assert Counter(kind for identity, kind in pairs if identity not in left_out) == {"": 1, "a": 3, "b": 3}

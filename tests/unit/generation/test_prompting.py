@@ -9,7 +9,7 @@ from potstill.errors import DataError
 from potstill.generation.interview import Interview, learnt_rows
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.base import separate_thinking
-from potstill.generation.prompting.examples import Worked, choose_examples
+from potstill.generation.prompting.examples import Worked, choose_examples, with_examples
 from potstill.records import Completion, Example, Message
 from potstill.spec.sections import GatesSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
@@ -157,3 +157,11 @@ def test_other_gates_judge_the_answers_to_the_same_questions_worked_examples_inc
     other = talks.under(GatesSpec(refusal=False)).outcome(example)
     assert other is not None
     assert other.dropped is None
+
+
+@pytest.mark.parametrize("origin", [{"source": "example"}, {"source": "example~rare-1", "group": "example"}])
+def test_a_new_prompt_is_not_shown_the_row_that_it_was_made_from(origin):
+    worked = [Worked(name, (Message("user", f"{name}?"), Message("assistant", f"{name}!"))) for name in ("example", "spare")]
+    asked = (Message("user", "new?"),)
+    told = with_examples(asked, worked, Example("example~paraphrase-1", asked, **origin))
+    assert [message.content for message in told] == ["spare?", "spare!", "new?"]

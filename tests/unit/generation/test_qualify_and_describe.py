@@ -10,7 +10,7 @@ from potstill.generation.qualify import Examination
 from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import Limits, Throttle
 from potstill.records import Cost
-from potstill.spec.sections import PilotSpec, QualifySpec, TaskSpec
+from potstill.spec.sections import GatesSpec, PilotSpec, QualifySpec, TaskSpec
 from potstill.store.events import EventLog, Noticed
 from potstill.tasks import build_task
 
@@ -83,6 +83,15 @@ def test_a_pilot_tells_what_an_accepted_row_costs(ledger):
     assert len(teacher.asked) == 4
     [said] = [event.text for event in notices if isinstance(event, Noticed)]
     assert said == "pilot: 3 of 4 rows pass the gates, $0.3333 an accepted row, so about $5.00 for all 20"
+
+
+def test_a_pilot_counts_every_call_of_a_row(ledger):
+    teacher, marker = Bought(lambda _: "yes"), Scripted(lambda _: "Mark: 9", "judge")
+    talks = interview(NLI, ledger, seat(teacher), judge=seat(marker), gates=GatesSpec(judge=0.5))
+    result = fly_pilot(talks, GOLD, PilotSpec(rows=4), EventLog(), Budget(Caps()))
+    asked = len(teacher.asked) + len(marker.asked)
+    assert len(marker.asked) > 0
+    assert result.dollars == 0.25 * asked
 
 
 def test_a_pilot_that_fails_stops_before_the_rest_is_bought(ledger):

@@ -49,9 +49,10 @@ def choose_examples(count: int, strategy: Strategy, task: Task, rows: Iterable[E
 
 
 def with_examples(messages: tuple[Message, ...], examples: Sequence[Worked], example: Example) -> tuple[Message, ...]:
-    """`messages` with the examples behind the system prompt; a row is never its own example."""
+    """`messages` with the examples behind the system prompt; a row is never its own example, nor is the row that it was made from."""
     if not examples:
         return messages
-    others = [worked for worked in examples if worked.id != example.id][: len(examples) - 1]
+    own = {example.id, example.source, example.group}  # a new prompt's group is the first row that it goes back to
+    others = [worked for worked in examples if worked.id not in own][: len(examples) - 1]
     system = messages[:1] if messages[0].role == "system" else ()
     return (*system, *(turn for worked in others for turn in worked.turns), *messages[len(system) :])
