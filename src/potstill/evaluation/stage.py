@@ -25,7 +25,7 @@ from potstill.evaluation.score import (
     scores_to_json,
 )
 from potstill.evaluation.systems import Examiner
-from potstill.models.locate import template_stamp, weights_stamp
+from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
@@ -52,7 +52,7 @@ def inputs(run: Run) -> dict[str, object]:
         "version": SCHEMA_VERSION,
         "task": spec.task.model_dump(mode="json"),
         "teacher": spec.teacher.model_dump(mode="json", exclude=_HOW_TO_REACH),
-        "weights": weights_stamp(spec.teacher.model),
+        "weights": teacher_stamp(spec.teacher),
         "template": template_stamp(spec.teacher),
         "student": spec.student.model_dump(mode="json", include={"dtype", "device"}),
         "evaluation": spec.evaluation.model_dump(mode="json"),

@@ -13,7 +13,9 @@ from potstill.data.splits import open_held_out, open_split
 from potstill.errors import BudgetError, EndpointError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.balance import kinds, shortfalls
+from potstill.generation.choosing.judge import VERSION as JUDGE_VERSION
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
+from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
@@ -25,7 +27,7 @@ from potstill.generation.qualify import Examination
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.models.ask import KEY_VERSION
 from potstill.models.budget import Budget
-from potstill.models.locate import template_stamp, weights_stamp
+from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import write_json, write_jsonl
@@ -59,17 +61,24 @@ _HOW_TO_ASK = {"concurrency", "budget", "max_failed", "pilot", "ledger", "mode",
 
 
 def inputs(run: Run) -> dict[str, object]:
-    """What the accepted rows depend on; not how the teacher is reached, nor the test rows."""
-    spec = run.spec
+    """What the accepted rows depend on; not how the teacher is reached, nor the test rows.
+
+    Caps count where the run goes on without what they did not let it ask.
+    """
+    spec, generation = run.spec, run.spec.generation
+    answering = [*spec.all_teachers, *((generation.judge,) if generation.judge is not None else ())]
     return {
         "version": [VERSION, KEY_VERSION],
         "task": spec.task.model_dump(mode="json"),
         "teachers": [teacher.model_dump(mode="json", exclude=_HOW_TO_REACH) for teacher in spec.all_teachers],
-        "judge": spec.generation.judge and spec.generation.judge.model_dump(mode="json", exclude=_HOW_TO_REACH),
-        "weights": [weights_stamp(teacher.model) for teacher in spec.all_teachers],
-        "templates": [template_stamp(teacher) for teacher in spec.all_teachers],
-        "batch_size": spec.generation.batch_size,
-        "generation": spec.generation.model_dump(mode="json", exclude=_HOW_TO_ASK),
+        "judge": generation.judge and generation.judge.model_dump(mode="json", exclude=_HOW_TO_REACH),
+        "weights": [teacher_stamp(model) for model in answering],
+        "templates": [template_stamp(model) for model in answering],
+        "batch_size": generation.batch_size,
+        "generation": generation.model_dump(mode="json", exclude=_HOW_TO_ASK),
+        "wording": [build_strategy(generation.prompting).version, EXPAND_VERSION, JUDGE_VERSION],
+        "caps": generation.budget.model_dump(mode="json") if generation.budget.when_reached == "go_on" else None,
+        "comparison": spec.data.model_dump(mode="json", include={"near_duplicate", "test_duplicates"}),
         "gates": fingerprint(spec.gates),
         "seed": spec.seed,
         "files": {path: digest for path, digest in run.stage("data").outputs().items() if path in _READ},
@@ -106,7 +115,7 @@ def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], valid
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
         if ledger.read_only:
             run.events.warn(f"{ledger.path}: {ledger.read_only}; it is open for reading, so nothing can be asked")
-        return _Generation(run, task, panel, ledger, train=train, validation=validation).make(train)
+        return _Generation(run, task, panel, ledger, train=train, validation=validation).make()
 
 
 class _Generation:
@@ -120,23 +129,24 @@ class _Generation:
         self._asks_validation = lacks_references(task, validation)
         self._interview = open_interview(run, task, panel, ledger, train)
         self._budget = Budget.left(self._spec.budget, ledger)
+        self._rows: Sequence[Example] = train
+        """The rows, new ones included as soon as they may be asked: what is collected where a cap ends the asking."""
         self._new: list[Example] = []
         """Rows whose prompts a teacher wrote."""
 
-    def make(self, train: Sequence[Example]) -> str:
+    def make(self) -> str:
         """All of it; returns the line for people."""
-        rows = train
         try:
             self._examine()
-            fly_pilot(self._interview, train, self._spec.pilot, self._run.events, self._budget)
-            rows = self._expand(train)
-            self._ask(rows)
-            rows = self._top_up(rows)
+            fly_pilot(self._interview, self._rows, self._spec.pilot, self._run.events, self._budget)
+            self._expand()
+            self._ask()
+            self._top_up()
         except BudgetError as reached:
             if self._spec.budget.when_reached == "stop":
                 raise
             self._run.events.warn(f"{reached}. Going on with what was answered")
-        return collect_answers(self._run.path("generation"), self._interview, rows, self._validation, self._asks_validation)
+        return collect_answers(self._run.path("generation"), self._interview, self._rows, self._validation, self._asks_validation)
 
     def _examine(self) -> None:
         if self._spec.qualify is None:
@@ -145,8 +155,8 @@ class _Generation:
         grades = Examination(self._interview, labels, self._run.events, self._budget).qualify(self._validation, self._spec.qualify)
         write_json(self._run.path("generation", "qualification.json"), [grade.to_json() for grade in grades])
 
-    def _ask(self, rows: Sequence[Example]) -> None:
-        splits = (rows, self._validation) if self._asks_validation else (rows,)
+    def _ask(self) -> None:
+        splits = (self._rows, self._validation) if self._asks_validation else (self._rows,)
         rows_to_ask, count = rows_of(*splits), sum(map(len, splits))
         if self._run.spec.engine.kind == "ray":
             ask_on_ray(self._run, self._interview, rows_to_ask, count, self._budget)
@@ -161,36 +171,35 @@ class _Generation:
                 "was answered is kept: run the same command again to ask the others, or raise `generation.max_failed` to do without them"
             )
 
-    def _expand(self, train: Sequence[Example]) -> Sequence[Example]:
+    def _expand(self) -> None:
         spec = self._spec.expand
-        if spec is None:
-            return train
-        return self._with_new(train, spec, wishes_of(spec, train, kinds(self._task)[spec.by]))
+        if spec is not None:
+            self._add_new(spec, wishes_of(spec, self._rows, kinds(self._task)[spec.by]))
 
-    def _top_up(self, rows: Sequence[Example]) -> Sequence[Example]:
+    def _top_up(self) -> None:
         """New prompts of the kinds that have too few accepted rows, asked in their turn."""
         balance = self._spec.balance
         if balance is None or balance.how != "ask":
-            return rows
-        accepted = [row for judged in judge_rows(self._interview, rows) for row in judged.rows[:1]]
+            return
+        accepted = [row for judged in judge_rows(self._interview, self._rows) for row in judged.rows[:1]]
         wishes = shortfalls(accepted, balance, kinds(self._task)[balance.by])
         spec = ExpandSpec(rows=max(sum(wish.count for wish in wishes), 1), how="rare")
         # Written like accepted rows: without their answers.
-        asked = {row.id: row for row in rows}
+        asked = {row.id: row for row in self._rows}
         plain = [Wish(wish.count, tuple(asked[row.id] for row in wish.rows if row.id in asked), wish.kind) for wish in wishes]
-        more = self._with_new(rows, spec, plain)
-        self._ask(more)
-        return more
+        self._add_new(spec, plain, name="even")
+        self._ask()
 
-    def _with_new(self, rows: Sequence[Example], spec: ExpandSpec, wishes: Sequence[Wish]) -> Sequence[Example]:
-        expansion = Expansion(self._panel.teachers[0], spec, self._ledger, self._run.events, self._budget)
-        known = [*rows, *self._validation]
+    def _add_new(self, spec: ExpandSpec, wishes: Sequence[Wish], *, name: str = "") -> None:
+        expansion = Expansion(self._panel.teachers[0], spec, self._ledger, self._run.events, self._budget, name=name)
+        known = [*self._rows, *self._validation]
         fresh = expansion.write(wishes, known, self._repeats, threshold=self._run.spec.data.near_duplicate)
         wished = sum(wish.count for wish in wishes)
         self._run.events.info(f"{len(fresh):,} new prompts of {wished:,} that were wanted; the others repeat known ones")
         self._new += fresh
         write_jsonl(self._run.path("generation", _NEW_ROWS), (row.to_json() for row in self._new))
-        return Dataset.of(itertools.chain(rows, fresh)) if fresh else rows
+        if fresh:
+            self._rows = Dataset.of(itertools.chain(self._rows, fresh))
 
     def _repeats(self, row: Example) -> bool:
         """Whether a new prompt gives a validation or test row away."""

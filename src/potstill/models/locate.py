@@ -94,6 +94,13 @@ def weights_stamp(model: str | None) -> object:
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
 
 
+def teacher_stamp(spec: TeacherSpec) -> object:
+    """What a teacher answers from on this machine: the hash of its recorded answers, else its weights' stamp; None for an endpoint."""
+    if spec.replay is not None:
+        return hash_file(spec.replay) if spec.replay.is_file() else None
+    return weights_stamp(spec.model)
+
+
 def template_stamp(spec: WeightsSpec) -> str | None:
     """The hash of the chat template's file: one that was edited in its place writes other prompts.
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from slow_teacher import SlowTeacher, conversations, generate_by, open_run, run_generation
 
-from potstill.errors import ModelError
+from potstill.errors import BudgetError, ModelError
 from potstill.generation import stage
+from potstill.generation.asking import ask_rows
+from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.gates import GATES, is_on
 from potstill.generation.interview import Interview
 from potstill.generation.panel import teacher_sampling
@@ -298,3 +300,87 @@ def test_inputs_change_with_what_the_chat_template_says(tmp_path):
 
 def test_the_test_split_is_not_among_the_inputs(tmp_path):
     assert "data/test.jsonl" not in stage.inputs(prepared(tmp_path))["files"]
+
+
+GO_ON = {"when_reached": "go_on"}
+
+
+@pytest.mark.parametrize(
+    ("base", "changes"),
+    [
+        ({"generation": {"budget": {**GO_ON, "calls": 5}}}, {"generation": {"budget": {**GO_ON, "calls": 9}}}),
+        ({}, {"data": {"train": "train.jsonl", "test_duplicates": "allow", "near_duplicate": 0.5}}),
+        ({}, {"data": {"train": "train.jsonl", "test_duplicates": "drop"}}),
+    ],
+)
+def test_inputs_change_with_what_decides_which_rows_are_asked(tmp_path, base, changes):
+    assert stage.inputs(prepared(tmp_path, **base)) != stage.inputs(prepared(tmp_path, **changes))
+
+
+def test_a_cap_that_stops_the_run_is_not_among_the_inputs(tmp_path):
+    few, many = ({"generation": {"budget": {"calls": calls}}} for calls in (5, 9))
+    assert stage.inputs(prepared(tmp_path, **few)) == stage.inputs(prepared(tmp_path, **many))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "potstill.generation.prompting.direct.Direct.version",
+        "potstill.generation.stage.EXPAND_VERSION",
+        "potstill.generation.stage.JUDGE_VERSION",
+    ],
+)
+def test_inputs_change_with_the_versions_of_what_makes_and_judges_the_rows(tmp_path, monkeypatch, name):
+    before = stage.inputs(prepared(tmp_path))
+    monkeypatch.setattr(name, "another")
+    assert stage.inputs(prepared(tmp_path)) != before
+
+
+def test_inputs_change_with_a_gate_s_version(tmp_path, monkeypatch):
+    before = stage.inputs(prepared(tmp_path))
+    monkeypatch.setitem(GATES["refusal"].judge.__globals__, "VERSION", 99)
+    assert stage.inputs(prepared(tmp_path)) != before
+
+
+def test_inputs_change_with_recorded_answers_and_with_the_judge_s_files(tmp_path):
+    recorded, weights = tmp_path / "answers.jsonl", tmp_path / "judge"
+    recorded.write_text("{}\n")
+    write_json(weights / "config.json", {"layers": 2})
+    changes = {"teacher": {"replay": str(recorded)}, "generation": {"judge": {"model": str(weights)}}}
+    before = stage.inputs(prepared(tmp_path / "run", **changes))
+    recorded.write_text("[]\n")
+    after = stage.inputs(prepared(tmp_path / "run", **changes))
+    assert after != before
+    write_json(weights / "config.json", {"layers": 12})
+    assert stage.inputs(prepared(tmp_path / "run", **changes)) != after
+
+
+EVENED = {
+    "task": {"type": "nli", "labels": ["yes", "no"]},
+    "generation": {"balance": {"by": "label", "to": 4, "how": "ask"}, "budget": GO_ON},
+}
+
+
+def rare_or_answer(request: Request) -> str:
+    """New prompts that differ in every word, and the label that a prompt names."""
+    asked = request.messages[-1].content
+    if request.prompt_version == EXPAND_VERSION:
+        return f"no {' '.join(f'w{request.sample}x{n}' for n in range(12))}"
+    return "no" if "no " in asked else "yes"
+
+
+def test_a_cap_that_ends_the_topping_up_loses_no_row_that_was_paid_for(tmp_path, monkeypatch):
+    asked = []
+
+    def ask_and_stop(interview, rows, count, log, **settings):
+        ask_rows(interview, rows, count, log, **settings)
+        asked.append(count)
+        if len(asked) > 1:
+            raise BudgetError("the cap is reached")
+
+    monkeypatch.setattr(stage, "ask_rows", ask_and_stop)
+    train = [summarise(f"{'no' if n < 2 else 'yes'} question {n} {n * 7}", number=n) for n in range(6)]
+    generate(open_run(tmp_path, **EVENED), rare_or_answer, train)
+    rows = rows_of(tmp_path / "generation" / "accepted.jsonl")
+    assert asked[1] > asked[0]
+    assert sum("~even-" in row["id"] for row in rows) == asked[1] - asked[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -89,8 +90,9 @@ def check_gates(gates: GatesSpec) -> None:
 
 
 def fingerprint(gates: GatesSpec) -> dict[str, object]:
-    """What verdicts depend on besides the answers: the settings, the order of the gates, and the code of the user's own."""
-    return {"order": list(GATES), "gates": gates.model_dump(mode="json"), "custom": [source_hash(name) for name in gates.custom]}
+    """What verdicts depend on besides the answers: the settings, the gates in order with their versions, the code of the user's own."""
+    versions = [[name, sys.modules[gate.judge.__module__].VERSION] for name, gate in GATES.items()]
+    return {"order": versions, "gates": gates.model_dump(mode="json"), "custom": [source_hash(name) for name in gates.custom]}
 
 
 __all__ = [
