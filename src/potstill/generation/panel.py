@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from potstill.errors import BudgetError, SpecError, StoreError
 from potstill.generation.talk import Seat
@@ -14,7 +15,7 @@ from potstill.models.load import load_teacher
 from potstill.records import Completion, Request, Sampling, Usage
 from potstill.spec import RunSpec
 from potstill.spec.sections import BudgetSpec, TeacherSpec
-from potstill.store.atomic import read_json, write_json
+from potstill.store.atomic import read_object, write_json
 from potstill.tasks.base import Task
 
 _JUDGE_TOKENS = 256
@@ -82,23 +83,42 @@ class Silent:
         """Nothing is held."""
 
 
-def note_panel(path: Path, panel: Panel) -> None:
-    """Write down who answered, so that the answers can be found again without loading anybody."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """`panel.json`: who answered (names in the ledger, by title), of what inputs, by which gates, and whether all was asked."""
+
+    teachers: dict[str, str]
+    judge: str | None
+    inputs: dict[str, Any]
+    gates: Any
+    complete: bool
+
+    @classmethod
+    def read(cls, path: Path) -> Noted:
+        """Raises StoreError where nothing was generated yet, or by a version that noted less."""
+        return cls(**read_object(path, *(field.name for field in fields(cls))))
+
+
+def note_panel(path: Path, panel: Panel, inputs: dict[str, Any], *, complete: bool) -> None:
+    """Write down who answers what, so that the answers can be found again without loading anybody; `inputs` are the stage's."""
     judge = None if panel.judge is None else panel.judge.model.identity
-    write_json(path, {"teachers": {seat.title: seat.model.identity for seat in panel.teachers}, "judge": judge})
+    others = {name: value for name, value in inputs.items() if name != "gates"}
+    noted = Noted({seat.title: seat.model.identity for seat in panel.teachers}, judge, others, inputs["gates"], complete)
+    write_json(path, asdict(noted))
 
 
-def recall_panel(path: Path, spec: RunSpec, task: Task) -> Panel:
-    """The panel whose answers are in the ledger, silent. Raises StoreError where the spec names others than answered."""
-    noted = read_json(path)
-    missing = [teacher.title for teacher in spec.all_teachers if teacher.title not in noted["teachers"]]
-    if missing:
-        raise StoreError(f"{path}: {missing[0]} has answered nothing here; `potstill generate` asks it")
+def recall_panel(noted: Noted, spec: RunSpec, task: Task) -> Panel:
+    """The panel whose answers are in the ledger, silent; of the very spec that it was noted for, gates aside.
+
+    Raises StoreError where these gates need a judge, and none was asked.
+    """
+    if noted.judge is None and spec.gates.judge is not None:
+        raise StoreError("gates.judge: no judge has marked these answers; `potstill generate` asks one")
     teachers = tuple(
-        Seat(t.title, Silent(t.title, noted["teachers"][t.title]), teacher_sampling(spec, task, t), t.weight, t.tags)
+        Seat(t.title, Silent(t.title, noted.teachers[t.title]), teacher_sampling(spec, task, t), t.weight, t.tags)
         for t in spec.all_teachers
     )
-    judge = None if noted["judge"] is None else Seat("judge", Silent("judge", noted["judge"]), judge_sampling(spec))
+    judge = None if noted.judge is None else Seat("judge", Silent("judge", noted.judge), judge_sampling(spec))
     return Panel(teachers, judge)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
 from potstill.data.splits import open_held_out, open_split
-from potstill.errors import BudgetError, EndpointError
+from potstill.errors import BudgetError, EndpointError, ModelError, StoreError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.balance import kinds, shortfalls
 from potstill.generation.choosing.judge import VERSION as JUDGE_VERSION
@@ -19,7 +21,7 @@ from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
-from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
+from potstill.generation.panel import Noted, Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import choose_examples
@@ -30,7 +32,7 @@ from potstill.models.budget import Budget
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
-from potstill.store.atomic import write_json, write_jsonl
+from potstill.store.atomic import as_json, write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -100,13 +102,16 @@ def work(run: Run, resumed: bool) -> str:
     check_gates(run.spec.gates)
     task = build_task(run.spec.task, load_labels(run))
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
+    path, made_of = _panel_path(run), inputs(run)
     with open_panel(run.spec, task) as panel:
-        return generate(run, task, panel, train, validation)
+        note_panel(path, panel, made_of, complete=False)
+        summary = generate(run, task, panel, train, validation)
+        note_panel(path, panel, made_of, complete=True)
+    return summary
 
 
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
-    note_panel(run.path("generation", "panel.json"), panel)
     if run.spec.engine.kind == "ray":
         require_ray(run.spec.engine)  # before anything is spent
     take_in_leftovers(run)
@@ -208,32 +213,90 @@ class _Generation:
         return held_out is not None and held_out.find(questions) is not None
 
 
-def judge_again(run: Run) -> tuple[str, int]:
+@dataclass(frozen=True, slots=True)
+class JudgedAgain:
+    """The line for people, how many rows would need further answers, and whether generating would write the same files."""
+
+    summary: str
+    waiting: int
+    whole: bool
+
+
+def judge_again(run: Run) -> JudgedAgain:
     """Run the gates over the answers that are there, and write what they keep; nobody is asked, no model is loaded.
 
-    Returns the line for people, and how many rows would need further answers. Raises StoreError where nothing was generated yet, or
-    by other teachers; the gates' own errors.
+    Raises StoreError where nothing was generated yet, or of another spec; ModelError where nothing is kept, which leaves the files as
+    they were; the gates' own errors.
     """
     with recall_answers(run) as (interview, train):
         validation = open_split(run, "validation", "generation")
         asked = lacks_references(interview.task, validation)
+        _require_some(interview, train, validation if asked else ())
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
-        return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+        waiting = sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+    return JudgedAgain(summary, waiting, not waiting and _has_all_prompts(run))
+
+
+def _require_some(interview: Interview, train: Sequence[Example], validation: Sequence[Example]) -> None:
+    for split, rows in (("train", train), ("validation", validation)):
+        judged = judge_rows(interview, rows, note=False, validation=split == "validation")
+        if rows and not any(one.rows for one in judged if split == "train" or one.drop is None):
+            raise ModelError(
+                f"of {len(rows):,} {split} rows none has an answer that these gates keep, so nothing was changed; loosen `gates`, or run "
+                "`potstill generate` where they need further answers"
+            )
+
+
+def _has_all_prompts(run: Run) -> bool:
+    """Whether generating with these gates would write no other new prompts than are there."""
+    noted, balance = Noted.read(_panel_path(run)), run.spec.generation.balance
+    evened = balance is not None and balance.how == "ask"
+    if noted.complete and not (evened and noted.gates != as_json(fingerprint(run.spec.gates))):
+        return True
+    run.events.warn("with these gates other new prompts may be wanted: `potstill generate` writes them")
+    return False
 
 
 @contextlib.contextmanager
 def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
     """The interview as the ledger holds it, and the training rows; nobody is asked, no model is loaded.
 
-    Raises StoreError where nothing was generated yet, or by other teachers.
+    Raises StoreError where nothing was generated yet, or of another spec; other gates are none.
     """
     spec, task = run.spec, build_task(run.spec.task, load_labels(run))
-    panel = recall_panel(run.path("generation", "panel.json"), spec, task)
+    noted = Noted.read(_panel_path(run))
+    _require_same(run, noted)
+    panel = recall_panel(noted, spec, task)
     take_in_leftovers(run)
     with Ledger(run.ledger_path, run=spec.name) as ledger:
         train = open_split(run, "train", "generation")
         yield open_interview(run, task, panel, ledger, train), with_new_rows(run, train)
+
+
+def _require_same(run: Run, noted: Noted) -> None:
+    now = {name: value for name, value in as_json(inputs(run)).items() if name != "gates"}
+    if changed := _differing(noted.inputs, now):
+        raise StoreError(
+            f"{_panel_path(run)}: the answers that are there are not those of this spec, which differs in {', '.join(changed)}, and other "
+            "answers cannot be judged without asking; run `potstill generate`"
+        )
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the inputs that differ; of sections, of their fields."""
+    found: list[str] = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{name}.{field}" for field in sorted({*old, *new}) if old.get(field) != new.get(field)]
+        elif old != new:
+            found.append(name)
+    return found
+
+
+def _panel_path(run: Run) -> Path:
+    return run.path("generation", "panel.json")
 
 
 def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Sequence[Example]) -> Interview:

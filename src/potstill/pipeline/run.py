@@ -88,22 +88,24 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
 
 def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = ()) -> tuple[Run, int]:
-    """Run the gates over the answers that a run has, without a call; the stage stands afterwards where no further answer is needed.
+    """Run the gates over the answers that a run has, without a call; the stage stands afterwards where generating would change nothing.
 
-    Returns the run, and how many rows need further answers. Raises StoreError where nothing was generated yet.
+    Returns the run, and how many rows need further answers. Raises StoreError where nothing was generated yet, or the spec differs in
+    more than its gates; ModelError where nothing is kept. The stage is then as it was.
     """
     run = open_run(spec, folder, tuple(listeners))
     with RunLock(folder):
         stage, record = importlib.import_module(STAGES["generate"]), run.stage("generate")
         inputs = stage.inputs(run)
         started = time.monotonic()
-        record.begin(inputs)
         run.events.emit(StageStarted("generate", resumed=True))
-        summary, waiting = stage.judge_again(run)
-        if not waiting:
+        judged = stage.judge_again(run)
+        # Only now, so that a refusal changes nothing; after a kill on the way the files are not those on record, and are made again.
+        record.begin(inputs)
+        if judged.whole:
             record.finish(inputs, stage.outputs(run))
-        run.events.emit(StageFinished("generate", time.monotonic() - started, summary))
-    return run, waiting
+        run.events.emit(StageFinished("generate", time.monotonic() - started, judged.summary))
+    return run, judged.waiting
 
 
 def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:

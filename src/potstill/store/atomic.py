@@ -76,6 +76,11 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def as_json(value: object) -> Any:
+    """A value as it would be read back from JSON: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
 def write_jsonl(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     """Replace `path` by one JSON object a line, atomically; returns how many."""
     count = 0

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from potstill.cli.main import app
 from potstill.data.dataset import load_dataset
-from potstill.errors import DataError, UsageError
+from potstill.errors import DataError, ModelError, StoreError, UsageError
 
 SPEC = """
 name: job
@@ -93,3 +93,56 @@ def test_a_format_that_is_not_known_is_refused(job):
 def test_where_nothing_was_generated_that_is_told(job):
     with pytest.raises(DataError, match="nothing was generated yet"):
         run("data", "potstill.yaml", "--set", "name=other")
+
+
+def files(job):
+    folder = job / "runs/job/generation"
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".json", ".jsonl") and path.name != "events.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("teacher.base_url=http://localhost:9/v1", "teachers"),
+        ("teacher.temperature=0.5", "teachers"),
+        ("generation.expand={rows: 2}", "generation.expand"),
+        ("generation.balance={by: tag, how: ask}", "generation.balance"),
+        ("seed=9", "seed"),
+    ],
+)
+def test_gates_refuse_the_answers_of_another_spec_and_change_nothing(job, change, named):
+    before = files(job)
+    with pytest.raises(StoreError, match=rf"differs in {named}.*potstill generate"):
+        run("gates", "potstill.yaml", "--set", change)
+    assert files(job) == before
+    assert "stands already" in run("generate", "potstill.yaml")
+
+
+def test_gates_that_keep_nothing_change_nothing(job):
+    before = files(job)
+    with pytest.raises(ModelError, match="none has an answer that these gates keep"):
+        run("gates", "potstill.yaml", "--set", "gates.min_characters=1000")
+    assert files(job) == before
+    assert "stands already" in run("generate", "potstill.yaml")
+
+
+def test_gates_that_need_a_judge_where_none_was_asked_say_so(job):
+    with pytest.raises(StoreError, match="no judge has marked these answers"):
+        run("gates", "potstill.yaml", "--set", "gates.judge=0.5")
+
+
+def test_other_gates_do_not_finish_a_stage_that_they_would_even_out_anew(job):
+    even = ("--set", "generation.balance={by: tag, to: 1, how: ask}")
+    run("generate", "potstill.yaml", *even)
+    run("gates", "potstill.yaml", *even)
+    assert "stands already" in run("generate", "potstill.yaml", *even)
+    other = (*even, "--set", "gates.truncation=false")
+    assert "other new prompts may be wanted" in run("gates", "potstill.yaml", *other)
+    assert "goes on where it was cut" in run("generate", "potstill.yaml", *other)
+
+
+def test_a_stage_that_was_cut_off_is_not_finished_by_its_gates(job):
+    noted = job / "runs/job/generation/panel.json"
+    noted.write_text(noted.read_text(encoding="utf-8").replace('"complete": true', '"complete": false'), encoding="utf-8")
+    run("gates", "potstill.yaml", "--set", "gates.truncation=false")
+    assert "goes on where it was cut" in run("generate", "potstill.yaml", "--set", "gates.truncation=false")
