@@ -10,12 +10,13 @@ from scripted import Scripted, ask, interview, open_ledger, row, seat
 from potstill.errors import SpecError
 from potstill.generation.choosing.judge import read_better, read_mark
 from potstill.generation.collect import failed_share
+from potstill.generation.interview import Interview
 from potstill.generation.panel import seat_panel
 from potstill.generation.routing import by_weight
 from potstill.generation.talk import Answered, Ask
 from potstill.records import Completion, Example, Fault, Message, Request, Sampling
 from potstill.spec import RunSpec
-from potstill.spec.sections import GatesSpec, TaskSpec
+from potstill.spec.sections import GatesSpec, GenerationSpec, TaskSpec
 from potstill.tasks import build_task
 
 NLI = build_task(TaskSpec(type="nli", labels=("yes", "no", "maybe")))
@@ -273,3 +274,15 @@ def test_a_call_that_failed_counts_its_row_as_failed(ledger, who):
     [judged] = ask(talks, row("a"))
     assert judged.rows
     assert failed_share(talks, [row("a")]) == (1, 1)
+
+
+def test_a_judge_that_the_spec_names_judges_everybody(ledger):
+    def answer(request):
+        return "Mark: 9" if "You mark" in request.messages[0].content else "Words."
+
+    both = [seat(Scripted(answer, name)) for name in ("a", "b")]
+    spec = GenerationSpec.model_validate({"route": "cascade", "judge": {"model": "a"}})
+    talks = Interview(SUMMARY, both, ledger, generation=spec, judge=both[0], gates=GatesSpec(judge=0.5))
+    [judged] = ask(talks, row("Text"))
+    assert judged.rows[0].teacher == "a"
+    assert [said.ask.seat.title for said in judged.outcome.turns[0].chosen.judged] == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -21,8 +22,13 @@ def is_closed(task: Task) -> bool:
 def same_answer(task: Task) -> Callable[[str, str], bool]:
     """Whether two parsed answers are one: by value in sums, else letter by letter."""
     if task.agreement == "math_accuracy":
-        return lambda one, other: one == other or same_value(one, other) is True
+        return _one_value
     return str.__eq__
+
+
+@functools.lru_cache(maxsize=10_000)  # a row's talk is held again whenever it is taken up
+def _one_value(one: str, other: str) -> bool:
+    return one == other or same_value(one, other) is True
 
 
 def grouped(items: Iterable[T], same: Callable[[T, T], bool]) -> list[list[T]]:
