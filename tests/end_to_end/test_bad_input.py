@@ -368,7 +368,8 @@ def assert_nothing_is_lost(job: Job, finished: Path, capsys: pytest.CaptureFixtu
             shutil.copyfile(path, job.folder / path.name)
     code, out, err = finish(["run", str(job.spec)], capsys)
     assert code == 0, err
-    assert [stage for stage in ("Generate", "Train", "Evaluate", "Report") if f"{stage}: stands already" not in out] == [], out
+    # The stored answers may be judged anew, by other held-out rows; that costs no call, and what comes of it is the same.
+    assert [stage for stage in ("Train", "Evaluate", "Report") if f"{stage}: stands already" not in out] == [], out
     assert made(job.folder) == made(finished)
     for stage in ("generation", "evaluation"):
         now, then = (ledger_rows(folder / "runs" / "job" / stage / "ledger.sqlite") for folder in (job.folder, finished))

@@ -37,7 +37,7 @@ def data(  # noqa: PLR0917 (each is an option of the command line)
     path = folder / ("rejected.jsonl" if dropped else "accepted.jsonl")
     if not path.exists():
         raise DataError(f"{path}: nothing was generated yet; `potstill generate {spec}` does it")
-    rows = (row for row in read_jsonl(path) if _wanted(row, reason, tag))
+    rows = (row for row in read_jsonl(path) if row.get("decided", True) and _wanted(row, reason, tag))
     if export is not None:
         from potstill.generation.export import export_rows
 

@@ -234,17 +234,19 @@ class _Play:
     def _turn(self, row: Example, messages: tuple[Message, ...], gold: Sequence[str]) -> str:
         """One turn; that the gates keep the first teacher's answer is likely, that they drop all but the last one's is the worst."""
         rehearsal = self._rehearsal
-        situation = Situation(row, rehearsal.task, messages, rehearsal.judge)
+        situation = Situation(row, rehearsal.task, messages)
         groups = ROUTES[rehearsal.spec.generation.route](row, rehearsal.teachers)
-        text = ""
+        text, texts = "", [""]
         for group in groups if self.case == "high" else groups[:1]:
             texts = [reply.answer for reply in self.hear(together(rehearsal.talks(group, row, messages), last=False), gold)]
             text = texts[0]
-            if rehearsal.spec.generation.choose == "judge" and self.case != "low":
+            if rehearsal.spec.generation.choose == "judge" and rehearsal.judge is not None and self.case != "low":
+                judge = rehearsal.judge
                 for other in texts[1:]:
-                    self._answer(Step((compare(situation, text, other), compare(situation, other, text))), ())
+                    self._answer(Step((compare(situation, text, other, judge), compare(situation, other, text, judge))), ())
         if rehearsal.spec.gates.judge is not None and rehearsal.judge is not None:
-            self._answer(Step((mark(situation, text),)), ())
+            marked = texts if rehearsal.spec.generation.choose == "all" and self.case != "low" else [text]
+            self._answer(Step(tuple(mark(situation, one, rehearsal.judge) for one in marked)), ())
         return text
 
     def hear(self, talk: Talk[T], gold: Sequence[str]) -> T:

@@ -15,6 +15,8 @@ class Candidate:
     reply: Reply
     text: str
     verdicts: tuple[Verdict, ...]
+    mark: float | None = None
+    """The judge's, where one was asked for and given."""
 
     @property
     def kept(self) -> bool:

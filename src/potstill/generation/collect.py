@@ -17,7 +17,7 @@ from potstill.generation.balance import kinds, surplus
 from potstill.generation.candidate import Candidate
 from potstill.generation.describe import Description
 from potstill.generation.gates import GateContext, is_on, pass_gates
-from potstill.generation.interview import Interview, Outcome, learnt_rows
+from potstill.generation.interview import Interview, Outcome, Turn, learnt_rows
 from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
 from potstill.store.ledger import Ledger, Totals
@@ -30,11 +30,11 @@ _TEMPLATE_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row's outcome, what the row gates said of it, and the rows that are learnt of it. `outcome` is None for rows never asked."""
+    """A row's outcome, what the row gates said of each chosen answer, the rows that are learnt. `outcome` is None for rows never asked."""
 
     example: Example
     outcome: Outcome | None
-    verdicts: tuple[Verdict, ...] = ()
+    said: tuple[tuple[Candidate, tuple[Verdict, ...]], ...] = ()
     rows: tuple[Example, ...] = ()
 
     @property
@@ -42,10 +42,25 @@ class Judged:
         """Why nothing is learnt of the row, or why its last turn is not, and the answer that is to blame."""
         if self.outcome is None:
             return None
-        if self.verdicts and not self.verdicts[-1].keep:
-            return self.verdicts[-1], self.outcome.answered[-1].chosen.candidates[0]
-        candidate = self.outcome.dropped
-        return None if candidate is None else (_verdict(candidate), candidate)
+        if self.said and not any(_keep(verdicts) for _, verdicts in self.said):
+            candidate, verdicts = self.said[0]
+            return verdicts[-1], candidate
+        last = self.outcome.dropped
+        return None if last is None else (_verdict(last), last)
+
+    @property
+    def drops(self) -> Iterator[tuple[int, Verdict, Candidate]]:
+        """Every answer that was dropped: its turn, and why."""
+        if self.outcome is None:
+            return
+        row_said = {id(candidate): verdicts for candidate, verdicts in self.said}
+        for number, turn in enumerate(self.outcome.turns):
+            for candidate in turn.candidates:
+                verdicts = row_said.get(id(candidate), ())
+                if not _keep(verdicts):
+                    yield number, verdicts[-1], candidate
+                elif not candidate.kept or candidate is turn.dropped:
+                    yield number, _verdict(candidate), candidate
 
 
 @dataclass
@@ -109,21 +124,29 @@ class _Judge:
         if outcome is None or not outcome.answered:
             return Judged(example, outcome)
         turn = outcome.answered[-1]
-        best = turn.chosen.candidates[0]
-        context = GateContext(
+        said = tuple((one, tuple(pass_gates(self._context(example, turn, one), interview.gates, "row"))) for one in turn.chosen.candidates)
+        survivors = tuple(candidate for candidate, verdicts in said if _keep(verdicts))
+        learnt = learnt_rows(outcome.learning(survivors), interview.generation.prompting.learn) if survivors else ()
+        return Judged(example, outcome, said, tuple(learnt))
+
+    def _context(self, example: Example, turn: Turn, candidate: Candidate) -> GateContext:
+        interview = self._interview
+        return GateContext(
             example,
             interview.task,
             turn.messages,
-            replace(best.reply.completion, text=best.text),
+            replace(candidate.reply.completion, text=candidate.text),
             agreement=turn.chosen.agreement,
-            mark=turn.mark,
+            mark=candidate.mark,
             held_out=interview.held_out,
             validation=self._validation,
             earlier=self._earlier,
+            rationale=None if interview.generation.prompting.learn == "answer" else candidate.reply.rationale,
         )
-        verdicts = tuple(pass_gates(context, interview.gates, "row"))
-        kept = not verdicts or verdicts[-1].keep
-        return Judged(example, outcome, verdicts, tuple(learnt_rows(outcome, interview.generation.prompting.learn)) if kept else ())
+
+
+def _keep(verdicts: Sequence[Verdict]) -> bool:
+    return not verdicts or verdicts[-1].keep
 
 
 def _questions(row: Example) -> str:
@@ -142,7 +165,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     with write_atomic(folder / "rejected.jsonl") as rejected, write_atomic(folder / "accepted.jsonl") as accepted:
         for judged in judge_rows(interview, train):
             for candidate in judged.outcome.candidates[-1:] if judged.outcome is not None else ():
-                before.add(replace(judged.example, messages=(*candidate.reply.messages, Message("assistant", candidate.text))))
+                before.add(_as_answered(judged.example, candidate))
             kept = _left_out(judged) if judged.example.id in left_out else judged
             for row in kept.rows:
                 after.add(row)
@@ -167,6 +190,11 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     return summarise(tallies, spent)
 
 
+def _as_answered(example: Example, candidate: Candidate) -> Example:
+    asked = candidate.reply.messages
+    return replace(example, messages=(*asked, Message("assistant", candidate.text)), trained_turns=(len(asked),))
+
+
 def balanced_away(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
     """Ids of rows that balance leaves out; another pass over the rows, where the spec asks for balance."""
     spec = interview.generation.balance
@@ -178,7 +206,7 @@ def balanced_away(interview: Interview, train: Sequence[Example]) -> frozenset[s
 
 def _left_out(judged: Judged) -> Judged:
     verdict = Verdict("balance", False, "its kind has more rows than `generation.balance.to` wants", code="surplus")
-    return replace(judged, verdicts=(*judged.verdicts, verdict), rows=())
+    return replace(judged, said=tuple((one, (*said, verdict) if _keep(said) else said) for one, said in judged.said), rows=())
 
 
 def summarise(tallies: dict[SplitName, Tally], spent: Totals) -> str:
@@ -197,15 +225,13 @@ def summarise(tallies: dict[SplitName, Tally], spent: Totals) -> str:
 
 
 def failed_share(interview: Interview, rows: Iterable[Example]) -> tuple[int, int]:
-    """How many rows ended in a call that failed for the moment, and how many rows there are."""
+    """How many rows had a call, a teacher's or a judge's, that failed for the moment, and how many rows there are."""
     failed = total = 0
     for example in rows:
         total += 1
         outcome = interview.outcome(example)
-        candidate = outcome.dropped if outcome is not None else None
-        failed += (
-            candidate is not None and candidate.reply.completion.finish_reason == "error" and interview.ledger.may_pass(candidate.reply.key)
-        )
+        calls = outcome.calls if outcome is not None else []
+        failed += any(said.finish_reason == "error" and interview.ledger.may_pass(key) for key, said in calls)
     return failed, total
 
 
@@ -218,10 +244,7 @@ def _note_verdicts(ledger: Ledger, some: Sequence[Judged]) -> None:
         for verdict in candidate.verdicts
     )
     ledger.judge(
-        (judged.outcome.answered[-1].chosen.candidates[0].reply.key, judged.example.id, verdict)
-        for judged in some
-        if judged.outcome is not None and judged.verdicts
-        for verdict in judged.verdicts
+        (candidate.reply.key, judged.example.id, verdict) for judged in some for candidate, verdicts in judged.said for verdict in verdicts
     )
 
 
@@ -234,19 +257,20 @@ def _verdict(candidate: Candidate) -> Verdict:
 
 
 def _rejected(judged: Judged, split: SplitName) -> Iterator[dict[str, Any]]:
-    if judged.drop is None or judged.outcome is None:
-        return
-    verdict, candidate = judged.drop
-    yield {
-        "id": judged.example.id,
-        "split": split,
-        "turn": len(judged.outcome.turns) - 1,
-        "gate": verdict.gate,
-        "code": verdict.code,
-        "reason": verdict.reason,
-        "teacher": candidate.reply.seat.title,
-        "text": candidate.reply.completion.text,
-    }
+    """Every answer that was dropped; the one for whose reason the row, or the rest of it, was dropped is `decided`."""
+    deciding = judged.drop[1] if judged.drop is not None else None
+    for turn, verdict, candidate in judged.drops:
+        yield {
+            "id": judged.example.id,
+            "split": split,
+            "turn": turn,
+            "gate": verdict.gate,
+            "code": verdict.code,
+            "reason": verdict.reason,
+            "decided": candidate is deciding,
+            "teacher": candidate.reply.seat.title,
+            "text": candidate.reply.completion.text,
+        }
 
 
 def _write(file: IO[Any], rows: Iterable[dict[str, Any]]) -> None:

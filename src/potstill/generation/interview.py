@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from potstill.data.contamination import HeldOut
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing import CHOICES, Chosen, Situation
+from potstill.generation.choosing.base import kept
 from potstill.generation.choosing.judge import mark, read_mark
-from potstill.generation.gates import GateContext, as_changed, pass_gates
+from potstill.generation.gates import GateContext
+from potstill.generation.gates.judge import judge as judge_mark
+from potstill.generation.learnable import judge_reply
 from potstill.generation.prompting import Strategy, build_strategy
 from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
-from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
+from potstill.generation.talk import Answered, Ask, Seat, Step, Talk, together
 from potstill.models.ask import request_key
-from potstill.records import Example, Message
+from potstill.records import Completion, Example, Message
 from potstill.spec.sections import GatesSpec, GenerationSpec
 from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
@@ -29,12 +32,13 @@ class Turn:
     messages: tuple[Message, ...]
     candidates: tuple[Candidate, ...]
     chosen: Chosen
-    mark: float | None = None
 
     @property
     def dropped(self) -> Candidate | None:
-        """The candidate whose reason stands for all, where none was chosen: the last, which is the last teacher's."""
-        return None if self.chosen.candidates or not self.candidates else self.candidates[-1]
+        """The candidate whose reason stands for all, where none was chosen: the first with a mark, else the last teacher's last."""
+        if self.chosen.candidates or not self.candidates:
+            return None
+        return next((candidate for candidate in self.candidates if candidate.mark is not None), self.candidates[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,19 @@ class Outcome:
     def candidates(self) -> list[Candidate]:
         """All answers."""
         return [candidate for turn in self.turns for candidate in turn.candidates]
+
+    @property
+    def calls(self) -> list[tuple[str, Completion]]:
+        """What teachers and judges said, with its keys in the ledger."""
+        judged = [(answered.key, answered.completion) for turn in self.turns for answered in turn.chosen.judged]
+        return [*((candidate.reply.key, candidate.reply.completion) for candidate in self.candidates), *judged]
+
+    def learning(self, survivors: tuple[Candidate, ...]) -> Outcome:
+        """The same, with these alone chosen of the last turn with an answer."""
+        last = len(self.answered) - 1
+        turn = self.turns[last]
+        turns = (*self.turns[:last], replace(turn, chosen=replace(turn.chosen, candidates=survivors)), *self.turns[last + 1 :])
+        return replace(self, turns=turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +203,7 @@ class Interview:
         return self.task.expand(example)[-1] if self.generation.turns == "last" else example
 
     def _turn(self, example: Example, messages: tuple[Message, ...], last: bool) -> Talk[Turn]:
-        situation = Situation(example, self.task, messages, self.judge)
+        situation = Situation(example, self.task, messages, self._judges)
         candidates: list[Candidate] = []
         chosen = Chosen(())
         groups = self._route(example, self.teachers)
@@ -194,19 +211,35 @@ class Interview:
         for number, group in enumerate(groups):
             talks = [self._strategy.talk(seat, told, sample) for seat in group for sample in range(self.generation.samples)]
             replies = yield from together(talks, last=last and number == len(groups) - 1)
-            fresh = [self._judged(example, messages, reply) for reply in replies]
+            fresh = [judge_reply(example, self.task, messages, reply, self.gates) for reply in replies]
             candidates += fresh
             chosen = yield from CHOICES[self._choice](situation, fresh)
             if chosen.candidates:
                 break
         if self.gates.judge is None or not chosen.candidates:
             return Turn(messages, tuple(candidates), chosen)
-        [answered] = yield Step((mark(situation, chosen.candidates[0].text),))
-        return Turn(messages, tuple(candidates), chosen, read_mark(answered))
+        answers = yield Step(tuple(mark(situation, one.text, situation.judge_of(one)) for one in chosen.candidates))
+        marked = [self._marked(situation, one, read_mark(answered)) for one, answered in zip(chosen.candidates, answers, strict=True)]
+        places = {id(before): after for before, after in zip(chosen.candidates, marked, strict=True)}
+        chosen = replace(chosen, candidates=tuple(kept(marked)), judged=(*chosen.judged, *answers))
+        return Turn(messages, tuple(places.get(id(candidate), candidate) for candidate in candidates), chosen)
 
-    def _judged(self, example: Example, messages: tuple[Message, ...], reply: Reply) -> Candidate:
-        verdicts = pass_gates(GateContext(example, self.task, messages, reply.completion), self.gates)
-        return Candidate(reply, as_changed(reply.completion, verdicts).text, tuple(verdicts))
+    def _marked(self, situation: Situation, candidate: Candidate, found: float | None) -> Candidate:
+        """The candidate with its mark; dropped where that is too low, so that no later turn builds upon it."""
+        completion = candidate.reply.completion
+        verdict = judge_mark(GateContext(situation.example, self.task, situation.messages, completion, mark=found, gates=self.gates))
+        return replace(candidate, mark=found, verdicts=(*candidate.verdicts, verdict))
+
+    @property
+    def _judges(self) -> tuple[Seat, ...]:
+        """Whom the spec names, alone; where it names nobody, the teachers, the last first."""
+        if self.judge is None:
+            return ()
+        known = {seat.model.identity for seat in self.teachers}
+        if self.generation.judge is not None or self.judge.model.identity not in known:
+            return (self.judge,)
+        others = (seat for seat in reversed(self.teachers) if seat.model.identity != self.judge.model.identity)
+        return (self.judge, *(replace(seat, sampling=self.judge.sampling) for seat in others))
 
 
 def choice_name(generation: GenerationSpec, task: Task) -> str:

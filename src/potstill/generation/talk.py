@@ -62,6 +62,10 @@ class Reply:
     """What was asked last."""
     rationale: str | None = None
     rounds: tuple[str, ...] = ()
+    reasoned: bool = False
+    """Reasons were asked for, so the answer proper may be less than the text."""
+    told_apart: bool = True
+    """False where reasons were asked for and nothing shows where they end."""
 
     @property
     def answer(self) -> str:

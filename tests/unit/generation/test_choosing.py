@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from scripted import Scripted, ask, interview, open_ledger, row, seat
 
 from potstill.errors import SpecError
+from potstill.generation.choosing.judge import read_better, read_mark
+from potstill.generation.collect import failed_share
 from potstill.generation.panel import seat_panel
 from potstill.generation.routing import by_weight
-from potstill.records import Completion, Example, Message
+from potstill.generation.talk import Answered, Ask
+from potstill.records import Completion, Example, Fault, Message, Request, Sampling
 from potstill.spec import RunSpec
 from potstill.spec.sections import GatesSpec, TaskSpec
 from potstill.tasks import build_task
@@ -139,7 +142,7 @@ def test_a_mark_is_asked_for_where_a_gate_wants_one(ledger):
     marks = itertools.cycle(["Good.\nMark: 8", "no number"])
     judge = Scripted(lambda _: next(marks), "judge")
     talks = interview(SUMMARY, ledger, seat(Scripted(lambda _: "Fine.")), judge=seat(judge), gates=GatesSpec(judge=0.5))
-    first, second = (one.outcome.turns[0].mark for one in ask(talks, row("a", number=1), row("b", number=2)))
+    first, second = (one.outcome.candidates[0].mark for one in ask(talks, row("a", number=1), row("b", number=2)))
     assert {first, second} == {0.8, None}
 
 
@@ -157,3 +160,116 @@ def test_only_the_last_turn_is_answered_anew_where_the_spec_says_so(ledger):
     assert [m.content for m in teacher.asked[0].messages] == ["Hello", "Own words.", "And now?"]
     assert len(teacher.asked) == 1
     assert (judged.rows[0].trained_turns, judged.rows[0].messages[-1].content) == ((3,), "New words.")
+
+
+def test_each_of_all_answers_is_judged_by_the_gates_of_rows(ledger):
+    for number, texts in enumerate((["yes", "no"], ["no", "yes"])):
+        asked = row("a", "yes", number=number)
+        talks = interview(NLI, ledger, seat(samples(*texts, name=str(number))), samples=2, choose="all", gates=GatesSpec(gold=True))
+        [judged] = ask(talks, asked)
+        assert [(found.id, found.messages[-1].content) for found in judged.rows] == [(asked.id, "yes")]
+        assert judged.drop is None
+        verdicts = {c.text: {said.keep for said in ledger.verdicts(c.reply.key, asked.id) if said.gate == "gold"} for c, _ in judged.said}
+        assert verdicts == {"yes": {True}, "no": {False}}
+
+
+def test_each_of_all_answers_has_its_own_mark(ledger):
+    judge = Scripted(lambda request: f"So.\nMark: {9 if 'good' in request.messages[-1].content else 1}", "judge")
+    talks = interview(SUMMARY, ledger, seat(samples("bad", "good")), samples=2, choose="all", judge=seat(judge), gates=GatesSpec(judge=0.5))
+    [judged] = ask(talks, row("a"))
+    assert [found.messages[-1].content for found in judged.rows] == ["good"]
+
+
+def test_a_turn_with_a_low_mark_ends_its_conversation(ledger):
+    judge = Scripted(lambda request: f"Mark: {1 if 'second' in request.messages[-1].content.split('# Answer')[1] else 9}", "judge")
+    teacher = Scripted(lambda request: ["first", "second", "third"][sum(m.role == "assistant" for m in request.messages)])
+    turns = tuple(Message(role, "a") for role in ("user", "assistant", "user", "assistant", "user"))
+    task = build_task(TaskSpec(type="conversation"))
+    [judged] = ask(interview(task, ledger, seat(teacher), judge=seat(judge), gates=GatesSpec(judge=0.5)), Example("c", turns))
+    assert [m.content for m in judged.rows[0].messages] == ["a", "first"]
+    assert (judged.drop[0].gate, judged.drop[1].text) == ("judge", "second")
+    assert len(teacher.asked) == 2
+
+
+def test_teachers_that_judge_do_not_judge_their_own_answers(ledger):
+    def teacher(name, weight):
+        return seat(Scripted(lambda request: "Mark: 9" if "You mark" in request.messages[0].content else name, name), weight=weight)
+
+    teachers = [teacher("a", 0.5), teacher("b", 0.5)]
+    talks = interview(SUMMARY, ledger, *teachers, route="weight", judge=teachers[1], gates=GatesSpec(judge=0.5))
+    judged = ask(talks, *(row(f"Text {number}", number=number) for number in range(20)))
+    assert {one.rows[0].teacher for one in judged} == {"a", "b"}
+    for one in judged:
+        [marked] = one.outcome.turns[0].chosen.judged
+        assert marked.ask.seat.title != one.rows[0].teacher
+
+
+def test_a_third_teacher_compares_the_answers_of_two(ledger):
+    def teacher(name):
+        return seat(Scripted(lambda request: "Better: A" if "You compare" in request.messages[0].content else name, name))
+
+    teachers = [teacher("a"), teacher("b"), teacher("c")]
+    [judged] = ask(interview(SUMMARY, ledger, *teachers, route="vote", choose="judge", judge=teachers[2]), row("Text"))
+    assert [said.ask.seat.title for said in judged.outcome.turns[0].chosen.judged] == ["c", "c", "b", "b"]
+
+
+def test_sums_are_voted_on_by_value(ledger):
+    [judged] = ask(interview(MATH, ledger, seat(samples("3", "1/2", "0.5")), samples=3, choose="vote"), row("a"))
+    assert judged.rows[0].messages[-1].content == "1/2"
+    assert judged.rows[0].distribution[0][1] == pytest.approx(2 / 3)
+
+
+def test_dropped_answers_do_not_vote_and_count_among_the_samples(ledger):
+    teacher = Scripted(lambda request: Completion("no", "length") if request.sample < 2 else "yes")
+    [judged] = ask(interview(NLI, ledger, seat(teacher), samples=3, choose="vote"), row("a"))
+    assert judged.rows[0].distribution == (("yes", pytest.approx(1 / 3)),)
+
+
+def test_one_label_in_other_words_is_one_answer_and_a_sum_worked_out_otherwise_is_another(ledger):
+    [judged] = ask(interview(NLI, ledger, seat(samples("yes", "Yes.", "no")), samples=3, choose="all"), row("a"))
+    assert [found.messages[-1].content for found in judged.rows] == ["yes", "no"]
+    texts = ("1/2", "0.5", "Half of it: 1/2", "1 - 0.5 = 0.5")
+    [judged] = ask(interview(MATH, ledger, seat(samples(*texts, name="sums")), samples=4, choose="all"), row("b", number=1))
+    assert [found.messages[-1].content for found in judged.rows] == ["1/2", "Half of it: 1/2", "1 - 0.5 = 0.5"]
+
+
+def answered(text: str, finish: str = "stop") -> Answered:
+    return Answered(Ask(seat(samples()), Request((), Sampling(16))), "key", Completion(text, finish))
+
+
+@pytest.mark.parametrize(
+    ("text", "better"),
+    [
+        ("Answer B is better. A misses the point.", None),
+        ("Better: A\nNo, wait.\n**Better: B**", "B"),
+        ("<think>Better: A</think>It is short.\nBetter: B", "B"),
+        ("It is clear. Better: A.", "A"),
+        ("Better: A\nI hope this helps.", None),
+        ("The better answer is B", "B"),
+    ],
+)
+def test_the_last_line_says_which_answer_is_better(text, better):
+    assert read_better(answered(text)) == better
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [("Mark: 2\nNo.\nMark: 8/10", 0.8), ("<think>Mark: 2</think>Fine.", None), ("Fine.\n**Mark: 7**", 0.7), ("Mark: 11", None)],
+)
+def test_the_last_line_says_the_mark(text, mark):
+    assert read_mark(answered(text)) == mark
+
+
+def test_a_judge_that_was_cut_off_says_nothing():
+    assert (read_better(answered("Better: A", "length")), read_mark(answered("Mark: 1", "length"))) == (None, None)
+
+
+@pytest.mark.parametrize("who", ["judge", "sample"])
+def test_a_call_that_failed_counts_its_row_as_failed(ledger, who):
+    busy = Completion("", "error", error="busy", fault=Fault("busy"))
+    judge = Scripted(lambda _: busy if who == "judge" else "Mark: 9", "judge")
+    teacher = Scripted(lambda request: busy if who == "sample" and request.sample == 0 else "Fine.")
+    talks = interview(SUMMARY, ledger, seat(teacher), samples=2, choose="first", judge=seat(judge), gates=GatesSpec(judge=0.5))
+    [judged] = ask(talks, row("a"))
+    assert judged.rows
+    assert failed_share(talks, [row("a")]) == (1, 1)

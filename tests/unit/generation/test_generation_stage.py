@@ -390,3 +390,29 @@ def test_new_prompts_of_an_attempt_that_was_cut_off_are_not_left_to_a_run_withou
     write_jsonl(run.path("generation", "expanded.jsonl"), iter([summarise("new", number=9).to_json()]))
     generate(run, lambda _: "Fine.", [summarise("a")])
     assert len(stage.with_new_rows(run, [summarise("a")])) == 1
+
+
+def test_every_dropped_answer_is_written_down_and_the_one_that_decided_is_marked(tmp_path):
+    run = open_run(
+        tmp_path,
+        task={"type": "nli", "labels": ["yes", "no"]},
+        generation={"samples": 2, "choose": "first"},
+        teacher={"model": "echo", "temperature": 1.0},
+    )
+    texts = {"a": ("well", "yes"), "b": ("well", "hm")}
+    summary = generate(
+        run, lambda asked: texts[asked.messages[-1].content][asked.sample], [summarise(t, number=n) for n, t in enumerate("ab")]
+    )
+    dropped = [(row["id"], row["text"], row["gate"], row["decided"]) for row in rows_of(run.path("generation", "rejected.jsonl"))]
+    assert dropped == [("row-0", "well", "format", False), ("row-1", "well", "format", False), ("row-1", "hm", "format", True)]
+    assert "1 dropped (format 1)" in summary
+
+
+def test_labels_before_the_gates_are_those_that_the_teacher_gave(tmp_path):
+    run = open_run(tmp_path, task={"type": "nli", "labels": ["yes", "no"]}, gates={"gold": True})
+    texts = {"a": "yes", "b": "yes", "c": "no"}
+    rows = [summarise(text, reference="yes", number=number) for number, text in enumerate(texts)]
+    generate(run, lambda asked: texts[asked.messages[-1].content], rows)
+    described = read_json(run.path("generation", "description.json"))
+    assert described["before_the_gates"]["label"] == {"yes": 2, "no": 1}
+    assert described["after_the_gates"]["label"] == {"yes": 2}

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from scripted import Scripted, ask, interview, open_ledger, row, seat
 
+from potstill.data.held_out import index_held_out
 from potstill.errors import DataError
 from potstill.generation.interview import Interview, learnt_rows
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.base import separate_thinking
 from potstill.generation.prompting.examples import Worked, choose_examples, with_examples
 from potstill.records import Completion, Example, Message
-from potstill.spec.sections import GatesSpec, PromptingSpec, TaskSpec
+from potstill.spec.sections import GatesSpec, GenerationSpec, PersonalDataSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
 from potstill.tasks.replies import split_reasons
 
@@ -165,3 +166,66 @@ def test_a_new_prompt_is_not_shown_the_row_that_it_was_made_from(origin):
     asked = (Message("user", "new?"),)
     told = with_examples(asked, worked, Example("example~paraphrase-1", asked, **origin))
     assert [message.content for message in told] == ["spare?", "spare!", "new?"]
+
+
+def reasoned(ledger, task, text, gates=None, **prompting):
+    talks = interview(task, ledger, seat(Scripted(lambda _: text)), prompting={"strategy": "chain_of_thought", **prompting}, gates=gates)
+    [judged] = ask(talks, row("The sky is blue, and the grass is green."))
+    return judged
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The premise says so. So the answer is yes.", "It holds.\nAnswer: yes\n\nLet me know if you need more.", "Answer: yes"],
+)
+def test_where_a_label_says_all_the_label_alone_is_learnt(ledger, text):
+    assert learnt(reasoned(ledger, NLI, text))[0][1][-1] == "yes"
+
+
+def test_free_text_that_cannot_be_told_from_its_reasons_is_dropped(ledger):
+    text = "The text names two colours. So that is the summary."
+    judged = reasoned(ledger, SUMMARY, text)
+    assert (judged.rows, judged.drop[0].gate, judged.drop[0].code) == ((), "format", "no_answer_line")
+
+
+def test_thinking_tells_reasons_from_the_answer_too(ledger):
+    judged = reasoned(ledger, SUMMARY, "<think>Two colours.</think>Sky and grass have colours.")
+    assert (judged.rows[0].messages[-1].content, judged.rows[0].rationale) == ("Sky and grass have colours.", "Two colours.")
+
+
+MAIL = "Ask jane.doe@example.com for it."
+
+
+@pytest.mark.parametrize("learn", ["answer", "rationale_then_answer", "both"])
+def test_personal_data_is_masked_in_reasons_too(ledger, learn):
+    judged = reasoned(ledger, NLI, f"{MAIL}\nAnswer: yes", GatesSpec(personal_data=PersonalDataSpec()), learn=learn)
+    rows = [str(found.to_json()) for found in judged.rows]
+    assert all("[EMAIL]" in text and "jane.doe" not in text for text in rows)
+
+
+def test_reasons_with_personal_data_drop_the_answer_where_the_spec_says_so(ledger):
+    judged = reasoned(ledger, NLI, f"{MAIL}\nAnswer: yes", GatesSpec(personal_data=PersonalDataSpec(action="drop")))
+    assert (judged.rows, judged.drop[0].gate, judged.drop[0].code) == ((), "personal_data", "email")
+
+
+def test_personal_data_is_masked_in_drafts_too(ledger):
+    rounds = iter([MAIL, "dense"])
+    talks = interview(
+        SUMMARY,
+        ledger,
+        seat(Scripted(lambda _: next(rounds))),
+        prompting={"strategy": "chain_of_density", "rounds": 2},
+        gates=GatesSpec(personal_data=PersonalDataSpec()),
+    )
+    [judged] = ask(talks, row("A long text."))
+    assert judged.rows[0].rounds == ("Ask [EMAIL] for it.", "dense")
+
+
+@pytest.mark.parametrize(("learn", "kept"), [("answer", True), ("rationale_then_answer", False), ("both", False)])
+def test_reasons_that_are_learnt_may_not_give_a_test_row_away(ledger, learn, kept):
+    waits = "It waits at the customs office in Leipzig, and will be with you by Friday noon, I promise."
+    held_out = index_held_out([], [], [Example("t", (Message("user", "Where is my parcel now?"),), (waits,))])
+    spec = GenerationSpec(prompting=PromptingSpec(strategy="chain_of_thought", learn=learn))
+    talks = Interview(NLI, [seat(Scripted(lambda _: f"{waits}\nAnswer: yes"))], ledger, generation=spec, held_out=held_out)
+    [judged] = ask(talks, row("Any news?"))
+    assert bool(judged.rows) is kept

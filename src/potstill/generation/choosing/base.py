@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from potstill.generation.candidate import Candidate
-from potstill.generation.talk import Seat
+from potstill.generation.talk import Answered, Seat
 from potstill.records import Example, Message
 from potstill.tasks.base import Task
 
@@ -18,19 +18,27 @@ class Situation:
     example: Example
     task: Task
     messages: tuple[Message, ...]
-    judge: Seat | None
+    judges: tuple[Seat, ...] = ()
+    """Those who may judge, the most wanted first."""
+
+    def judge_of(self, *answers: Candidate) -> Seat:
+        """The first judge that wrote none of these answers, for models favour their own; the first of all where each wrote one."""
+        authors = {answer.reply.seat.model.identity for answer in answers}
+        strangers = (seat for seat in self.judges if seat.model.identity not in authors)
+        return next(strangers, self.judges[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The answers that are learnt, the best first; the share of each parsed answer among all samples, where they were counted.
 
-    `agreement` is the first one's share.
+    `agreement` is the first one's share, `judged` what a judge said on the way.
     """
 
     candidates: tuple[Candidate, ...]
     distribution: tuple[tuple[str, float], ...] = ()
     agreement: float | None = None
+    judged: tuple[Answered, ...] = ()
 
 
 def kept(candidates: Sequence[Candidate]) -> list[Candidate]:

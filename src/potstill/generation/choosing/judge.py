@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing.base import Chosen, Situation, kept
-from potstill.generation.talk import Answered, Ask, Step, Talk
+from potstill.generation.prompting.base import separate_thinking
+from potstill.generation.talk import Answered, Ask, Seat, Step, Talk
 from potstill.records import Message, Request
 
 VERSION = "judge/1"
@@ -19,51 +20,60 @@ _MARK_SYSTEM = (
     "You mark an answer to a request: is it right, complete and to the point? Say in one sentence what decides, then write on a last line "
     "`Mark: N`, N a whole number from 0 (useless) to 10 (could not be better)."
 )
-_BETTER = re.compile(r"better\W*(?:answer\W*)?(?:is\W*)?\b(A|B|neither)\b", re.IGNORECASE)
-_MARK = re.compile(r"mark\W*(?:is\W*)?(\d+(?:\.\d+)?)(?:\s*/\s*10)?", re.IGNORECASE)
+# At the end of the last line, and a sentence of its own: "Answer B is better. A misses the point." names no winner.
+_BETTER = re.compile(r"(?:^|[.!?]\s)\W*(?:the\s+)?better\W*(?:answer\W*)?(?:is\W*)?\b(A|B|neither)\W*$", re.IGNORECASE)
+_MARK = re.compile(r"(?:^|[.!?]\s)\W*mark[\s:*_]*(?:is[\s:*_]*)?(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE)
 
 
 def judge(situation: Situation, candidates: Sequence[Candidate]) -> Talk[Chosen]:
     """The kept answer that wins every comparison since; a judge that contradicts itself, or says nothing, leaves the earlier one."""
     best: Candidate | None = None
+    judged: list[Answered] = []
     for candidate in kept(candidates):
         if best is None or candidate.text.strip() == best.text.strip():
             best = best or candidate
             continue
-        asks = (compare(situation, best.text, candidate.text), compare(situation, candidate.text, best.text))
+        seat = situation.judge_of(best, candidate)
+        asks = (compare(situation, best.text, candidate.text, seat), compare(situation, candidate.text, best.text, seat))
         straight, swapped = yield Step(asks)
+        judged += straight, swapped
         if read_better(straight) == "B" and read_better(swapped) == "A":
             best = candidate
-    return Chosen((best,) if best is not None else ())
+    return Chosen((best,) if best is not None else (), judged=tuple(judged))
 
 
-def compare(situation: Situation, first: str, second: str) -> Ask:
-    """The question which of two answers is better."""
+def compare(situation: Situation, first: str, second: str, seat: Seat) -> Ask:
+    """The question to `seat` which of two answers is better."""
     words = f"{_request_text(situation)}\n\n# Answer A\n{first}\n\n# Answer B\n{second}"
-    return _ask(situation, _SYSTEM, words)
+    return _ask(seat, _SYSTEM, words)
 
 
-def mark(situation: Situation, answer: str) -> Ask:
-    """The question how good one answer is."""
-    return _ask(situation, _MARK_SYSTEM, f"{_request_text(situation)}\n\n# Answer\n{answer}")
+def mark(situation: Situation, answer: str, seat: Seat) -> Ask:
+    """The question to `seat` how good one answer is."""
+    return _ask(seat, _MARK_SYSTEM, f"{_request_text(situation)}\n\n# Answer\n{answer}")
 
 
 def read_better(answered: Answered) -> str | None:
-    """`A`, `B` or `NEITHER`; None where the judge did not say."""
-    found = _BETTER.findall(answered.completion.text)
-    return found[-1].upper() if found else None
+    """`A`, `B` or `NEITHER`; None where the judge's last line does not say, or was cut off."""
+    found = _BETTER.search(_last_line(answered))
+    return found[1].upper() if found else None
 
 
 def read_mark(answered: Answered) -> float | None:
-    """The mark, 0 to 1; None where the judge gave none: then the answer is unscored, neither good nor bad."""
-    found = _MARK.findall(answered.completion.text)
-    return float(found[-1]) / 10 if found and 0 <= float(found[-1]) <= 10 else None
+    """The mark, 0 to 1; None where the judge's last line gives none: then the answer is unscored, neither good nor bad."""
+    found = _MARK.search(_last_line(answered))
+    return float(found[1]) / 10 if found and float(found[1]) <= 10 else None
 
 
-def _ask(situation: Situation, system: str, words: str) -> Ask:
-    assert situation.judge is not None, "the spec asks for a judge only where there is one"
+def _last_line(answered: Answered) -> str:
+    completion = separate_thinking(answered.completion)
+    lines = completion.text.strip().splitlines() if completion.finish_reason == "stop" else []
+    return lines[-1].strip() if lines else ""
+
+
+def _ask(seat: Seat, system: str, words: str) -> Ask:
     messages = (Message("system", system), Message("user", words))
-    return Ask(situation.judge, Request(messages, situation.judge.sampling, prompt_version=VERSION))
+    return Ask(seat, Request(messages, seat.sampling, prompt_version=VERSION))
 
 
 def _request_text(situation: Situation) -> str:

@@ -27,8 +27,8 @@ class GateContext:
     For gates of a row, `messages` are those before its last answer, earlier answers among them, and `completion` is that answer. Of
     the rest each is for the gate that needs it: `schema`, a JSON Schema as text, that the answer was asked to obey; `agreement`, its
     share of the votes; `mark`, the judge's; `held_out`, hashes of the rows that must not be given away; `validation`, whether this is a
-    validation row, which is compared with test rows alone; `earlier`, the rows that were kept so far. `gates` are the spec's settings;
-    `pass_gates` fills them in.
+    validation row, which is compared with test rows alone; `earlier`, the rows that were kept so far; `rationale`, reasons that are
+    learnt with the answer. `gates` are the spec's settings; `pass_gates` fills them in.
     """
 
     example: Example
@@ -41,6 +41,7 @@ class GateContext:
     held_out: HeldOut | None = None
     validation: bool = False
     earlier: EarlierRows | None = None
+    rationale: str | None = None
     gates: GatesSpec = field(default_factory=GatesSpec)
 
     @property
@@ -50,8 +51,9 @@ class GateContext:
 
     @property
     def answers(self) -> str:
-        """What the assistant says, this answer last."""
-        return "\n".join([*(message.content for message in self.messages if message.role == "assistant"), self.completion.text])
+        """What the assistant says, this answer last, after the reasons that are learnt with it."""
+        said = [message.content for message in self.messages if message.role == "assistant"]
+        return "\n".join([*said, *filter(None, [self.rationale]), self.completion.text])
 
 
 @dataclass(frozen=True, slots=True)

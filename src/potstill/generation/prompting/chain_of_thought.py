@@ -30,6 +30,6 @@ class ChainOfThought(Strategy):
         [answered] = yield one_step(self.ask(seat, told, sample, extra_tokens=self.spec.reasoning_tokens))
         reply = plain_reply(answered)
         rationale, answer = split_reasons(reply.answer)
-        if rationale is None:
-            return reply
-        return replace(reply, completion=replace(reply.completion, text=answer), rationale=rationale)
+        told_apart = answer != reply.answer or reply.rationale is not None
+        completion = replace(reply.completion, text=answer)
+        return replace(reply, completion=completion, rationale=rationale or reply.rationale, reasoned=True, told_apart=told_apart)
