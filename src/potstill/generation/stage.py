@@ -141,6 +141,7 @@ class _Generation:
 
     def make(self) -> str:
         """All of it; returns the line for people."""
+        self._run.path("generation", _NEW_ROWS).unlink(missing_ok=True)  # an attempt's that was cut off; written again below
         try:
             self._examine()
             fly_pilot(self._interview, self._rows, self._spec.pilot, self._run.events, self._budget)

@@ -293,6 +293,15 @@ def test_inputs_change_with_what_the_teachers_chat_template_says(tmp_path, model
     assert stage.inputs(run) != before
 
 
+def test_inputs_change_with_the_teacher_s_recorded_answers(tmp_path, models):
+    recorded = tmp_path / "answers.jsonl"
+    recorded.write_text("{}")
+    run = make_run(tmp_path / "run", models, teacher={"replay": str(recorded)})
+    before = stage.inputs(run)
+    recorded.write_text("[]")
+    assert stage.inputs(run) != before
+
+
 SPEC = TaskSpec(type="summarization", max_new_tokens=20)
 
 

@@ -386,6 +386,12 @@ def test_a_cap_that_ends_the_topping_up_loses_no_row_that_was_paid_for(tmp_path,
     assert sum("~even-" in row["id"] for row in rows) == asked[1] - asked[0]
 
 
+def test_new_prompts_of_an_attempt_that_was_cut_off_are_not_left_to_a_run_without_them(run):
+    write_jsonl(run.path("generation", "expanded.jsonl"), iter([summarise("new", number=9).to_json()]))
+    generate(run, lambda _: "Fine.", [summarise("a")])
+    assert len(stage.with_new_rows(run, [summarise("a")])) == 1
+
+
 def test_every_dropped_answer_is_written_down_and_the_one_that_decided_is_marked(tmp_path):
     run = open_run(
         tmp_path,
