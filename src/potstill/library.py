@@ -44,6 +44,7 @@ from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks.base import Task as TaskOf
 from potstill.tasks.metrics import build_metric
+from potstill.tasks.reasons import answer_tokens
 
 if TYPE_CHECKING:
     from potstill.models.transformers_local import TransformersModel
@@ -84,7 +85,7 @@ def generate_teacher_responses(
     rows = _rows(dataset, task)
     scored = _scored(rows, task)
     model = _loaded(teacher)
-    chosen = sampling or Sampling(max_new_tokens=scored.task.max_new_tokens)
+    chosen = sampling or Sampling(max_new_tokens=answer_tokens(scored.task))
 
     asking = generation or GenerationSpec()
 

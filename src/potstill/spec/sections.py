@@ -51,9 +51,11 @@ class TaskSpec(Section):
     instruction: str | None = None
     """System prompt for rows that bring none of their own."""
     max_new_tokens: int | None = Field(default=None, ge=1)
-    """Longest answer in tokens, of teacher and student alike; by default the task type's own limit."""
+    """Longest answer in tokens, of teacher and student alike, reasons aside; by default the task type's own limit."""
     reasons: bool = False
     """Answers come after reasons, on a last line `Answer: ...`; on where `generation.prompting.learn` is `rationale_then_answer`."""
+    reasoning_tokens: int | None = Field(default=None, ge=1)
+    """Room for the student's reasons, besides the answer's own; by default the teacher's (`generation.prompting.reasoning_tokens`)."""
 
     @model_validator(mode="after")
     def _labels_belong_to_nli(self) -> TaskSpec:
@@ -559,13 +561,17 @@ class RunSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _reasons_are_learnt(cls, raw: object) -> object:
-        """A student that writes its reasons is read accordingly."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or "reasons" in raw["task"]:
-            return raw
-        generation = raw.get("generation")
+        """A student that writes its reasons is read accordingly, and has as much room for them as its teacher."""
+        generation = raw.get("generation") if isinstance(raw, dict) else None
         prompting = generation.get("prompting") if isinstance(generation, dict) else None
-        learns = isinstance(prompting, dict) and prompting.get("learn") == "rationale_then_answer"
-        return {**raw, "task": {**raw["task"], "reasons": True}} if learns else raw
+        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or not isinstance(prompting, dict):
+            return raw
+        task = {"reasons": prompting.get("learn") == "rationale_then_answer", **raw["task"]}
+        if task["reasons"] is not True:
+            return raw
+        if task.get("reasoning_tokens") is None and "reasoning_tokens" in prompting:
+            task["reasoning_tokens"] = prompting["reasoning_tokens"]
+        return {**raw, "task": task}
 
     @property
     def all_teachers(self) -> tuple[TeacherSpec, ...]:

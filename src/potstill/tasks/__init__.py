@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from potstill.spec.sections import TaskSpec
+from potstill.spec.sections import PromptingSpec, TaskSpec
 from potstill.tasks.base import Task
 from potstill.tasks.conversation import conversation
 from potstill.tasks.math import math
 from potstill.tasks.nli import nli
 from potstill.tasks.qa import qa
-from potstill.tasks.reasons import REASONING_TOKENS, AfterReasons
+from potstill.tasks.reasons import AfterReasons, answer_tokens
 from potstill.tasks.summarization import summarization
 from potstill.tasks.translation import translation
 
-__all__ = ["TASKS", "Task", "build_task"]
+__all__ = ["TASKS", "Task", "answer_tokens", "build_task"]
 
 TASKS: dict[str, Callable[[TaskSpec, Sequence[str]], Task]] = {
     "nli": nli,
@@ -34,4 +34,4 @@ def build_task(spec: TaskSpec, labels: Sequence[str] = ()) -> Task:
     task = TASKS[spec.type](spec, labels)
     if not spec.reasons:
         return task
-    return AfterReasons(task, spec.max_new_tokens or task.max_new_tokens + REASONING_TOKENS)
+    return AfterReasons(task, spec.reasoning_tokens or PromptingSpec().reasoning_tokens)
