@@ -116,6 +116,7 @@ class _Judge:
             turn.messages,
             replace(best.reply.completion, text=best.text),
             agreement=turn.chosen.agreement,
+            schema=interview.task.schema,
             mark=turn.mark,
             held_out=interview.held_out,
             validation=self._validation,

@@ -38,6 +38,11 @@ class AfterReasons:
         """The inner task's."""
         return self.inner.agreement
 
+    @property
+    def schema(self) -> str | None:
+        """None: reasons are no JSON."""
+        return None
+
     def render(self, example: Example, replies: Sequence[str] = ()) -> tuple[Message, ...] | None:
         """As the inner task does."""
         return self.inner.render(example, replies)
