@@ -26,9 +26,12 @@ from potstill.data.dataset import Dataset, load_dataset
 from potstill.errors import CapabilityError, DataError, ModelError, StoreError
 from potstill.evaluation.latency import Timing
 from potstill.evaluation.memory import Sizes, profile_memory
+from potstill.generation.alone import require_alone
 from potstill.generation.asking import ask_rows_async, rows_of
 from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
+from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
 from potstill.models.base import Model
@@ -44,6 +47,7 @@ from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks.base import Task as TaskOf
 from potstill.tasks.metrics import build_metric
+from potstill.tasks.reasons import answer_tokens
 
 if TYPE_CHECKING:
     from potstill.models.transformers_local import TransformersModel
@@ -76,17 +80,22 @@ def generate_teacher_responses(
 ) -> Dataset:
     """Rows that the teacher answered acceptably: its answers as assistant turns, named in `trained_turns`; `reference` keeps the gold.
 
-    `sampling` is by default greedy, as long as the task allows; `gates` say which answers are dropped; `generation` holds prompting,
-    samples, and the budget. With a `folder` the answers are kept in a ledger there, and none is asked for twice, a killed process's
-    included. Raises EndpointError and ModelError where the teacher cannot be asked, BudgetError where a cap is reached, DataError
-    where no answer is acceptable.
+    `sampling` is by default greedy, as long as the task allows; `gates` say which answers are dropped; `generation` holds prompting
+    with worked examples out of the rows, samples and how one is chosen, turns, and the budget's caps. A judge, new prompts, balance,
+    an examination, a pilot, batches, a shared ledger and going on at a cap belong to `run`. With a `folder` the answers are kept in a
+    ledger there, and none is asked for twice, a killed process's included.
+
+    Before anything is asked, raises UsageError where `generation` or `gates` ask for what belongs to `run`, or for several greedy
+    samples, and DataError where the rows do not give the worked examples. Then EndpointError and ModelError where the teacher cannot
+    be asked, BudgetError where a cap is reached, DataError where no answer is acceptable.
     """
+    asking, kept_by = generation or GenerationSpec(), gates or GatesSpec()
     rows = _rows(dataset, task)
     scored = _scored(rows, task)
+    chosen = sampling or Sampling(max_new_tokens=answer_tokens(scored.task))
+    require_alone(asking, kept_by, chosen)
+    examples = choose_examples(asking.prompting.examples, build_strategy(asking.prompting), scored.task, rows)
     model = _loaded(teacher)
-    chosen = sampling or Sampling(max_new_tokens=scored.task.max_new_tokens)
-
-    asking = generation or GenerationSpec()
 
     def ask() -> list[Judged]:
         with ExitStack() as stack:
@@ -94,7 +103,7 @@ def generate_teacher_responses(
             _make(place)
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
             seat = Seat(model.name, model, chosen)
-            interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=gates)
+            interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=kept_by, examples=examples)
             budget = Budget.left(asking.budget, ledger)
             asyncio.run(_ask_and_leave(interview, rows, budget))
             return list(judge_rows(interview, rows))

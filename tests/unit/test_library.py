@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 import potstill
-from potstill.errors import CapabilityError, DataError, ModelError, SpecError, StoreError
+from potstill.errors import CapabilityError, DataError, ModelError, SpecError, StoreError, UsageError
 from potstill.library import _with_answer
 from potstill.models.echo import EchoModel
 from potstill.models.folder import identity
 from potstill.models.testing import OpenAIStub
 from potstill.records import Example, Message, Request
-from potstill.spec import GatesSpec, TaskSpec, TrainingSpec
+from potstill.spec import GatesSpec, GenerationSpec, TaskSpec, TrainingSpec
+from potstill.spec.sections import PromptingSpec
 from potstill.tasks import build_task
 from tiny import tiny_llama
 
@@ -111,6 +112,44 @@ def test_with_a_folder_no_question_is_asked_twice(tmp_path: Path) -> None:
     second = potstill.generate_teacher_responses(teacher, ROWS, task="nli", folder=tmp_path / "answers")
     assert len(calls) == 12
     assert list(first) == list(second)
+
+
+def unasked(request: Request) -> str:
+    raise AssertionError("something was asked")
+
+
+def test_worked_examples_stand_before_each_question() -> None:
+    heard: list[Request] = []
+    teacher = EchoModel(lambda request: heard.append(request) or "warm", identity="warm")  # type: ignore[func-returns-value]
+    potstill.generate_teacher_responses(teacher, ROWS, task="nli", generation=GenerationSpec(prompting=PromptingSpec(examples=2)))
+    assert {tuple(message.role for message in request.messages) for request in heard} == {("system", *("user", "assistant") * 2, "user")}
+
+
+def test_too_few_rows_for_the_worked_examples_are_told_before_anything_is_asked() -> None:
+    wanted = GenerationSpec(prompting=PromptingSpec(examples=12))
+    with pytest.raises(DataError, match="12 worked examples are wanted"):
+        potstill.generate_teacher_responses(EchoModel(unasked, identity="x"), ROWS, task="nli", generation=wanted)
+
+
+@pytest.mark.parametrize(
+    ("generation", "gates", "name"),
+    [
+        ({"choose": "judge"}, {}, "generation.choose: judge"),
+        ({}, {"judge": 0.5}, "gates.judge"),
+        ({"expand": {"rows": 3}}, {}, "generation.expand"),
+        ({"balance": {"by": "label"}}, {}, "generation.balance"),
+        ({"qualify": {}}, {}, "generation.qualify"),
+        ({"mode": "batch"}, {}, "generation.mode: batch"),
+        ({"budget": {"when_reached": "go_on"}}, {}, "generation.budget.when_reached: go_on"),
+        ({"pilot": {"rows": 4}}, {}, "generation.pilot"),
+        ({"ledger": "shared.sqlite"}, {}, "generation.ledger"),
+        ({"samples": 3}, {}, "generation.samples"),
+    ],
+)
+def test_what_needs_a_whole_run_is_refused_before_anything_is_asked(generation: Any, gates: Any, name: str) -> None:
+    asking, kept_by = GenerationSpec.model_validate(generation), GatesSpec.model_validate(gates)
+    with pytest.raises(UsageError, match=f"`{name}`"):
+        potstill.generate_teacher_responses(EchoModel(unasked, identity="x"), ROWS, task="nli", generation=asking, gates=kept_by)
 
 
 def test_an_endpoint_teaches_by_its_url(tmp_path: Path) -> None:

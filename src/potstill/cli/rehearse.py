@@ -79,7 +79,7 @@ class Rehearsal:
         examples: Sequence[Worked] = (),
     ) -> None:
         self.spec, self.task, self._past, self._examples = spec, task, past, examples
-        self._strategy = build_strategy(spec.generation.prompting)
+        self._strategy = build_strategy(spec.generation.prompting, task.schema)
         self._sizes: dict[str, int] = {}
         self._tokenizer = tokenizer
         judge = judge_of(spec)

@@ -40,7 +40,8 @@ def measure_inference_time(
     Raises DataError where there are no rows, ModelError where every call fails.
     """
     limit = max_new_tokens or (task.max_new_tokens if task is not None else 256)
-    requests = [Request(_prompt(row, task), Sampling(max_new_tokens=limit)) for row in rows]
+    schema = task.schema if task is not None else None
+    requests = [Request(_prompt(row, task), Sampling(max_new_tokens=limit), schema=schema) for row in rows]
     return asyncio.run(time_answers(model, requests, warm_up=warm_up))
 
 

@@ -68,9 +68,9 @@ def build_questions(task: Task, rows: Sequence[Example]) -> list[Question]:
     return questions
 
 
-def greedy_requests(questions: Sequence[Question], max_new_tokens: int) -> list[Request]:
-    """What every system is asked: the question alone, greedy, up to the same length."""
-    return [Request(question.messages, Sampling(max_new_tokens=max_new_tokens)) for question in questions]
+def greedy_requests(task: Task, questions: Sequence[Question]) -> list[Request]:
+    """What every system is asked: the question alone, greedy, up to the same length, by the same schema where the task has one."""
+    return [Request(question.messages, Sampling(max_new_tokens=task.max_new_tokens), schema=task.schema) for question in questions]
 
 
 async def ask_questions(
@@ -79,7 +79,6 @@ async def ask_questions(
     questions: Sequence[Question],
     ledger: Ledger,
     *,
-    max_new_tokens: int,
     progress: Progress | None = None,
     budget: Budget | None = None,
 ) -> list[Reply]:
@@ -87,7 +86,7 @@ async def ask_questions(
 
     Raises EndpointError where the endpoint broke the contract, ModelError where every call failed, BudgetError where a cap is reached.
     """
-    requests = greedy_requests(questions, max_new_tokens)
+    requests = greedy_requests(task, questions)
     answers = await ask_async(model, requests, ledger, progress, budget)
     replies = [_read(task, answers.of(request), local=model.capabilities.logits) for request in requests]
     if all(reply.failed or reply.no_room for reply in replies):

@@ -46,7 +46,7 @@ def evaluate_model(
     """
     questions = build_questions(task, rows)
     require_references(questions, metrics)
-    replies = asyncio.run(ask_questions(model, task, questions, ledger, max_new_tokens=task.max_new_tokens))
+    replies = asyncio.run(ask_questions(model, task, questions, ledger))
     compared = compare_to_references(metrics, questions, {model.name: replies}, settings or Bootstrap())
     return Evaluation(compared.scores[model.name], len(questions), **count_replies(replies))
 

@@ -68,7 +68,6 @@ class Examiner:
                     self._task,
                     questions,
                     self._ledger,
-                    max_new_tokens=self._task.max_new_tokens,
                     progress=progress,
                     budget=self._teacher_budget() if system == TEACHER else None,
                 )
@@ -131,7 +130,7 @@ def _latency_requests(run: Run, task: Task, questions: Sequence[Question]) -> li
     """Questions for the clock, evenly spaced over the test split."""
     count = min(run.spec.evaluation.latency_rows, len(questions))
     chosen = [questions[index * len(questions) // count] for index in range(count)]
-    return greedy_requests(chosen, task.max_new_tokens)
+    return greedy_requests(task, chosen)
 
 
 def _threads() -> int:

@@ -138,6 +138,7 @@ class _Judge:
             replace(candidate.reply.completion, text=candidate.text),
             agreement=turn.chosen.agreement,
             mark=candidate.mark,
+            schema=interview.task.schema,
             held_out=interview.held_out,
             validation=self._validation,
             earlier=self._earlier,

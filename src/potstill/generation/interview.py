@@ -105,7 +105,7 @@ class Interview:
         self.examples, self.held_out, self.near_duplicate = tuple(examples), held_out, near_duplicate
         self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
         self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
-        self._strategy: Strategy = build_strategy(self.generation.prompting)
+        self._strategy: Strategy = build_strategy(self.generation.prompting, task.schema)
         self._route = ROUTES[self.generation.route]
         self._choice = choice_name(self.generation, task)
         self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None

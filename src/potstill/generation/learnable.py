@@ -18,7 +18,7 @@ from potstill.tasks.base import Task
 
 def judge_reply(example: Example, task: Task, messages: tuple[Message, ...], reply: Reply, gates: GatesSpec) -> Candidate:
     """The reply with what the gates of answers say of it, of its reasons and of its drafts."""
-    context = GateContext(example, task, messages, reply.completion, gates=gates)
+    context = GateContext(example, task, messages, reply.completion, schema=task.schema, gates=gates)
     verdicts = tuple(pass_gates(context, gates))
     candidate = Candidate(reply, as_changed(reply.completion, verdicts).text, verdicts)
     candidate = _bare(candidate, task, gates) if candidate.kept and reply.reasoned else candidate

@@ -17,6 +17,7 @@ from potstill.spec import RunSpec
 from potstill.spec.sections import BudgetSpec, TeacherSpec
 from potstill.store.atomic import read_object, write_json
 from potstill.tasks.base import Task
+from potstill.tasks.reasons import answer_tokens
 
 _JUDGE_TOKENS = 256
 
@@ -131,7 +132,7 @@ def teacher_sampling(spec: RunSpec, task: Task, teacher: TeacherSpec | None = No
     """How the spec wants a teacher's answers drawn."""
     asked = teacher or spec.teacher
     return Sampling(
-        max_new_tokens=spec.task.max_new_tokens or task.max_new_tokens,
+        max_new_tokens=answer_tokens(task),
         temperature=asked.temperature,
         top_p=asked.top_p,
         seed=spec.seed,

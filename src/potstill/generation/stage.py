@@ -19,6 +19,7 @@ from potstill.generation.choosing.judge import VERSION as JUDGE_VERSION
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
 from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.expand import Expansion, Wish, wishes_of
+from potstill.generation.freeze import MANIFEST, PARQUET, freeze
 from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
 from potstill.generation.panel import Noted, Panel, note_panel, open_panel, recall_panel
@@ -43,6 +44,8 @@ NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
 DISCARD = (
     "accepted.jsonl",
+    PARQUET,
+    MANIFEST,
     "rejected.jsonl",
     "validation.jsonl",
     "usage.json",
@@ -152,7 +155,9 @@ class _Generation:
             if self._spec.budget.when_reached == "stop":
                 raise
             self._run.events.warn(f"{reached}. Going on with what was answered")
-        return collect_answers(self._run.path("generation"), self._interview, self._rows, self._validation, self._asks_validation)
+        summary = collect_answers(self._run.path("generation"), self._interview, self._rows, self._validation, self._asks_validation)
+        freeze(self._run.path("generation"), self._run.spec, self._ledger.usage())
+        return summary
 
     def _examine(self) -> None:
         if self._spec.qualify is None:
@@ -234,6 +239,7 @@ def judge_again(run: Run) -> JudgedAgain:
         asked = lacks_references(interview.task, validation)
         _require_some(interview, train, validation if asked else ())
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
+        freeze(run.path("generation"), run.spec, interview.ledger.usage())
         splits = (train, validation) if asked else (train,)
         waiting = sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
     return JudgedAgain(summary, waiting, not waiting and _has_all_prompts(run))

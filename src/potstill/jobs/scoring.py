@@ -139,7 +139,7 @@ def score_answers(model: Model, scored: Scored, rows: Sequence[Example], metrics
 
     def ask() -> list[Reply]:
         with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-            asking = ask_questions(model, scored.task, questions, ledger, max_new_tokens=scored.task.max_new_tokens)
+            asking = ask_questions(model, scored.task, questions, ledger)
             return asyncio.run(_then_hang_up(model, asking))
 
     compared = compare_to_references(built, questions, {model.name: outside_any_loop(ask)}, _QUICK)
@@ -148,7 +148,7 @@ def score_answers(model: Model, scored: Scored, rows: Sequence[Example], metrics
 
 def time_rows(model: Model, task: Task, rows: Sequence[Example]) -> Timing:
     """Seconds an answer and tokens a second, each question asked alone; the keys are those of `evaluation.latency`."""
-    requests = greedy_requests(build_questions(task, rows), task.max_new_tokens)
+    requests = greedy_requests(task, build_questions(task, rows))
     return outside_any_loop(lambda: asyncio.run(_then_hang_up(model, time_answers(model, requests, warm_up=1))))
 
 

@@ -51,9 +51,38 @@ class TaskSpec(Section):
     instruction: str | None = None
     """System prompt for rows that bring none of their own."""
     max_new_tokens: int | None = Field(default=None, ge=1)
-    """Longest answer in tokens, of teacher and student alike; by default the task type's own limit."""
+    """Longest answer in tokens, of teacher and student alike, reasons aside; by default the task type's own limit."""
     reasons: bool = False
     """Answers come after reasons, on a last line `Answer: ...`; on where `generation.prompting.learn` is `rationale_then_answer`."""
+    reasoning_tokens: int | None = Field(default=None, ge=1)
+    """Room for the student's reasons, besides the answer's own; by default the teacher's (`generation.prompting.reasoning_tokens`)."""
+    answer_schema: dict[str, Any] | None = None
+    """A JSON Schema that answers obey: endpoints are held to it (`response_format`), and the gate `format` drops what breaks it. Local
+    models are not held to it."""
+
+    @field_validator("answer_schema")
+    @classmethod
+    def _a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None:
+            from jsonschema.exceptions import SchemaError
+            from jsonschema.validators import Draft202012Validator, validator_for
+
+            if not isinstance(schema.get("$schema", ""), str):
+                raise ValueError("is no JSON Schema: its `$schema` must be text")
+            try:
+                validator_for(schema, default=Draft202012Validator).check_schema(schema)
+            except SchemaError as error:
+                raise ValueError(f"is no JSON Schema: {error.message}") from None
+        return schema
+
+    @model_validator(mode="after")
+    def _json_stands_alone(self) -> TaskSpec:
+        if self.answer_schema is not None and self.reasons:
+            raise ValueError(
+                "`answer_schema` wants JSON alone, and `reasons` (on where `generation.prompting.learn` is `rationale_then_answer`) puts "
+                "words before it: take one of the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _labels_belong_to_nli(self) -> TaskSpec:
@@ -559,13 +588,17 @@ class RunSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _reasons_are_learnt(cls, raw: object) -> object:
-        """A student that writes its reasons is read accordingly."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or "reasons" in raw["task"]:
-            return raw
-        generation = raw.get("generation")
+        """A student that writes its reasons is read accordingly, and has as much room for them as its teacher."""
+        generation = raw.get("generation") if isinstance(raw, dict) else None
         prompting = generation.get("prompting") if isinstance(generation, dict) else None
-        learns = isinstance(prompting, dict) and prompting.get("learn") == "rationale_then_answer"
-        return {**raw, "task": {**raw["task"], "reasons": True}} if learns else raw
+        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or not isinstance(prompting, dict):
+            return raw
+        task = {"reasons": prompting.get("learn") == "rationale_then_answer", **raw["task"]}
+        if task["reasons"] is not True:
+            return raw
+        if task.get("reasoning_tokens") is None and "reasoning_tokens" in prompting:
+            task["reasoning_tokens"] = prompting["reasoning_tokens"]
+        return {**raw, "task": task}
 
     @property
     def all_teachers(self) -> tuple[TeacherSpec, ...]:
@@ -595,6 +628,12 @@ class RunSpec(Section):
         if self.targets.positions == "all" and self.training.objective == "sft":
             misfits.append(
                 "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
+            )
+        strategy = self.generation.prompting.strategy
+        if self.task.answer_schema is not None and strategy != "direct":
+            misfits.append(
+                f"`task.answer_schema` wants JSON alone, and `generation.prompting.strategy: {strategy}` has more written: take `direct`, "
+                "or remove the schema"
             )
         if self.engine.kind == "ray" and self.generation.mode == "batch":
             misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")

@@ -138,6 +138,11 @@ def hash_file(path: Path) -> str:
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
 
 
+def canonical(value: object) -> str:
+    """A value as JSON text, keys sorted: equal values have equal texts, in every process."""
+    return _CANONICAL.encode(value)
+
+
 def fingerprint(value: object) -> str:
     """SHA-256 of a value's canonical JSON, in hex: equal values have equal fingerprints, in every process."""
-    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
+    return hashlib.sha256(canonical(value).encode()).hexdigest()

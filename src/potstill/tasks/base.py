@@ -33,6 +33,11 @@ class Task(Protocol):
         """The longest answer: the spec's, else the type's own."""
         ...
 
+    @property
+    def schema(self) -> str | None:
+        """A JSON Schema, as canonical JSON text, that answers obey; None where they are free."""
+        ...
+
     def render(self, example: Example, replies: Sequence[str] = ()) -> tuple[Message, ...] | None:
         """The messages to ask, after `replies` were given to the turns before; None when nothing is left to ask.
 
@@ -62,6 +67,7 @@ class SingleTurn:
     agreement: str
     max_new_tokens: int
     instruction: str | None = None
+    schema: str | None = None
 
     def render(self, example: Example, replies: Sequence[str] = ()) -> tuple[Message, ...] | None:
         """The row's messages, the instruction in front where they bring no system prompt; None once one reply is there."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from potstill.records import Example, Message
 from potstill.spec.sections import TaskSpec
-from potstill.tasks.base import SingleTurn, Task, instructed
+from potstill.tasks.base import SingleTurn, instructed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Conversation(SingleTurn):
         return Question(**kept | {"messages": example.messages[:end], "reference": reference})
 
 
-def conversation(spec: TaskSpec, labels: Sequence[str]) -> Task:
+def conversation(spec: TaskSpec, labels: Sequence[str]) -> SingleTurn:
     """The conversation task."""
     del labels
     return Conversation(

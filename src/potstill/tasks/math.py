@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from potstill.records import Example
 from potstill.spec.sections import TaskSpec
-from potstill.tasks.base import SingleTurn, Task
+from potstill.tasks.base import SingleTurn
 from potstill.tasks.metrics.math_value import final_answer, same_value
 from potstill.tasks.replies import answer_part
 
@@ -31,7 +31,7 @@ class Math(SingleTurn):
         return f"the answer is {answer}, the reference {gold}"
 
 
-def math(spec: TaskSpec, labels: Sequence[str]) -> Task:
+def math(spec: TaskSpec, labels: Sequence[str]) -> SingleTurn:
     """The math task."""
     del labels
     return Math(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from potstill.errors import SpecError
 from potstill.records import Example
 from potstill.spec.sections import TaskSpec
-from potstill.tasks.base import SingleTurn, Task
+from potstill.tasks.base import SingleTurn
 from potstill.tasks.replies import answer_part, layers
 
 _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
@@ -82,7 +82,7 @@ class Nli(SingleTurn):
             yield None if _NEGATION.search(normal[:start]) else self._by_key[match[1]]
 
 
-def nli(spec: TaskSpec, labels: Sequence[str]) -> Task:
+def nli(spec: TaskSpec, labels: Sequence[str]) -> SingleTurn:
     """The nli task over the spec's labels, or, where they come from the data, over `labels`.
 
     Rows without a system prompt are given one that lists the labels, unless the spec brings an instruction. Raises SpecError for

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from potstill.records import Example
 from potstill.spec.sections import TaskSpec
-from potstill.tasks.base import SingleTurn, Task
+from potstill.tasks.base import SingleTurn
 from potstill.tasks.choices import chosen_letter, listed_options
 from potstill.tasks.replies import answer_part
 
@@ -61,7 +61,7 @@ class Choice(SingleTurn):
         return f"{letter} is not among the options {', '.join(options)}"
 
 
-def qa(spec: TaskSpec, labels: Sequence[str]) -> Task:
+def qa(spec: TaskSpec, labels: Sequence[str]) -> SingleTurn:
     """The qa task with the spec's kind of answer."""
     del labels
     build, metrics, agreement, longest = _ANSWERS[spec.answer]
@@ -75,7 +75,7 @@ def qa(spec: TaskSpec, labels: Sequence[str]) -> Task:
 
 
 # Two free texts are hardly ever equal word by word, so F1 leads there.
-_ANSWERS: dict[str, tuple[Callable[..., Task], tuple[str, ...], str, int]] = {
+_ANSWERS: dict[str, tuple[Callable[..., SingleTurn], tuple[str, ...], str, int]] = {
     "extractive": (Extractive, ("exact_match", "token_f1"), "exact_match", 64),
     "open": (OpenAnswer, ("token_f1", "exact_match"), "token_f1", 256),
     "choice": (Choice, ("accuracy",), "accuracy", 64),

@@ -9,16 +9,19 @@ from potstill.records import Example, Message
 from potstill.tasks.base import Task
 from potstill.tasks.replies import split_reasons
 
-REASONING_TOKENS = 256
-"""Room for the reasons, besides the answer's own."""
-
 
 @dataclass(frozen=True)
 class AfterReasons:
     """`inner`, with replies read from their last `Answer:` on; a reply without one is read as a whole."""
 
     inner: Task
-    max_new_tokens: int
+    reasoning_tokens: int
+    """Room for the reasons, besides the answer's own."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Room for the reasons and the inner task's answer."""
+        return self.inner.max_new_tokens + self.reasoning_tokens
 
     @property
     def type(self) -> str:
@@ -35,6 +38,11 @@ class AfterReasons:
         """The inner task's."""
         return self.inner.agreement
 
+    @property
+    def schema(self) -> str | None:
+        """None: reasons are no JSON."""
+        return None
+
     def render(self, example: Example, replies: Sequence[str] = ()) -> tuple[Message, ...] | None:
         """As the inner task does."""
         return self.inner.render(example, replies)
@@ -50,3 +58,8 @@ class AfterReasons:
     def expand(self, example: Example) -> list[Example]:
         """As the inner task does."""
         return self.inner.expand(example)
+
+
+def answer_tokens(task: Task) -> int:
+    """Room for the answer alone: what a teacher is given, to which its strategy adds room for the reasons."""
+    return task.inner.max_new_tokens if isinstance(task, AfterReasons) else task.max_new_tokens

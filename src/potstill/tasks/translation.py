@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from potstill.spec.sections import TaskSpec
-from potstill.tasks.base import SingleTurn, Task
+from potstill.tasks.base import SingleTurn
 
 
-def translation(spec: TaskSpec, labels: Sequence[str]) -> Task:
+def translation(spec: TaskSpec, labels: Sequence[str]) -> SingleTurn:
     """The translation task."""
     del labels
     return SingleTurn(

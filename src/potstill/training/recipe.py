@@ -124,7 +124,7 @@ def load_validation(run: Run, limit: int) -> Validation | None:
     if not questions:
         return None
     metric = build_metric(choosing_metric(spec), load_labels(run))
-    return Validation(questions, task.parse, metric, Sampling(max_new_tokens=spec.task.max_new_tokens or task.max_new_tokens))
+    return Validation(questions, task.parse, metric, Sampling(max_new_tokens=task.max_new_tokens))
 
 
 def choosing_metric(spec: RunSpec) -> str:

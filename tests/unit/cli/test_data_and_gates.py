@@ -60,6 +60,8 @@ def test_turning_a_gate_off_brings_its_rows_back_without_a_call(job):
     assert before
     rows = [json.loads(line) for line in (job / "runs/job/generation/accepted.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 4
+    frozen = read_json(job / "runs/job/generation/manifest.json")["files"]["accepted.jsonl"]
+    assert frozen["sha256"] == hash_file(job / "runs/job/generation/accepted.jsonl")
     assert "4 kept" in output
     assert "stands already" in run("generate", "potstill.yaml", "--set", "gates.truncation=false")
 

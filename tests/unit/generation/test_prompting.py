@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import pytest
 from scripted import Scripted, ask, interview, open_ledger, row, seat
+from slow_teacher import open_run
 
 from potstill.data.held_out import index_held_out
 from potstill.errors import DataError
 from potstill.generation.interview import Interview, learnt_rows
+from potstill.generation.panel import teacher_sampling
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.base import separate_thinking
 from potstill.generation.prompting.examples import Worked, choose_examples, with_examples
+from potstill.generation.talk import Seat
 from potstill.records import Completion, Example, Message
+from potstill.spec import RunSpec
 from potstill.spec.sections import GatesSpec, GenerationSpec, PersonalDataSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
 from potstill.tasks.replies import split_reasons
@@ -63,7 +67,30 @@ def test_what_a_student_that_reasons_writes_is_read_from_its_last_answer_on():
     task = build_task(TaskSpec(type="nli", labels=("yes", "no"), reasons=True))
     assert task.parse("No cloud stands there, no rain falls.\n\nAnswer: yes") == "yes"
     assert task.parse("no") == "no"
-    assert task.max_new_tokens > NLI.max_new_tokens
+
+
+@pytest.mark.parametrize(
+    ("limit", "reasoning", "room"),
+    [
+        ({"max_new_tokens": 8}, {"reasoning_tokens": 100}, 108),
+        ({"max_new_tokens": 8}, {}, 264),
+        ({}, {"reasoning_tokens": 100}, NLI.max_new_tokens + 100),
+        ({}, {}, NLI.max_new_tokens + 256),
+    ],
+)
+def test_a_student_that_reasons_has_as_much_room_as_its_teacher(tmp_path, limit, reasoning, room):
+    prompting = {"strategy": "chain_of_thought", "learn": "rationale_then_answer", **reasoning}
+    spec = open_run(tmp_path, task={"type": "nli", "labels": ["yes", "no"], **limit}, generation={"prompting": prompting}).spec
+    task, teacher = build_task(spec.task), Scripted(lambda _: REASONED)
+    with open_ledger(tmp_path) as ledger:
+        ask(interview(task, ledger, Seat("x", teacher, teacher_sampling(spec, task)), prompting=prompting), row("a"))
+    assert [teacher.asked[0].sampling.max_new_tokens, task.max_new_tokens] == [room, room]
+
+
+def test_the_room_for_reasons_survives_writing_the_spec_down(tmp_path):
+    prompting = {"strategy": "chain_of_thought", "learn": "rationale_then_answer", "reasoning_tokens": 100}
+    spec = open_run(tmp_path, generation={"prompting": prompting}).spec
+    assert RunSpec.model_validate(spec.model_dump(mode="json")) == spec
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,22 @@ def test_pydantics_own_message_does_not_repeat_a_key_either() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ("{type: objekt}", "`task.answer_schema`: is no JSON Schema: 'objekt' is not valid"),
+        ("{$schema: 5}", "`task.answer_schema`: is no JSON Schema: its `$schema` must be text"),
+        ("[]", "`task.answer_schema`: must be a mapping"),
+        ("{}\n  reasons: true", "`answer_schema` wants JSON alone, and `reasons`"),
+        ("{}\ngeneration: {prompting: {strategy: chain_of_thought}}", "`generation.prompting.strategy: chain_of_thought` has more"),
+    ],
+)
+def test_a_schema_of_answers_is_one_and_answers_are_json_alone(tmp_path: Path, schema: str, words: str) -> None:
+    text = SMALLEST.replace("task: {type: nli, labels_from: data}", f"task:\n  type: summarization\n  answer_schema: {schema}")
+    with pytest.raises(SpecError, match=re.escape(words)):
+        load_spec(write(tmp_path, text))
+
+
 def test_an_engine_is_a_word_or_a_section(tmp_path: Path) -> None:
     assert load_spec(write(tmp_path, SMALLEST)).engine.kind == "local"
     word = load_spec(write(tmp_path, SMALLEST + "engine: ray\n"))

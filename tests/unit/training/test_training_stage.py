@@ -14,6 +14,7 @@ from potstill.spec import RunSpec
 from potstill.store.events import Noticed
 from potstill.store.run import open_run
 from potstill.training import stage
+from potstill.training.recipe import load_validation
 
 ANSWERS = ("Paris is the capital.", "The dog does not mind.", "card lost")
 
@@ -68,6 +69,11 @@ def work(run, resumed=False):
 
 def summary(run):
     return json.loads(run.path("training", "summary.json").read_text())
+
+
+def test_a_student_that_reasons_is_validated_with_room_for_its_reasons(make_run):
+    run = make_run({"carve": {"layers": 2}}, task={"type": "summarization", "max_new_tokens": 6, "reasons": True, "reasoning_tokens": 9})
+    assert load_validation(run, 2).sampling.max_new_tokens == 15
 
 
 def test_a_carved_student_is_trained_on_its_teachers_probabilities(make_run):

@@ -15,9 +15,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }
 
 
-def build_strategy(spec: PromptingSpec) -> Strategy:
-    """The strategy that the spec names."""
-    return STRATEGIES[spec.strategy](spec)
+def build_strategy(spec: PromptingSpec, schema: str | None = None) -> Strategy:
+    """The strategy that the spec names, for answers that obey `schema`, a JSON Schema as canonical text."""
+    return STRATEGIES[spec.strategy](spec, schema)
 
 
 __all__ = ["STRATEGIES", "Strategy", "build_strategy"]

@@ -20,8 +20,8 @@ class Strategy:
     steps = 1
     """How often the teacher is asked for one reply."""
 
-    def __init__(self, spec: PromptingSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: PromptingSpec, schema: str | None = None) -> None:
+        self.spec, self.schema = spec, schema
 
     def worked(self, example: Example) -> str | None:
         """A row's gold answer as this strategy wants answers to be given; None where the row cannot serve as an example."""
@@ -35,7 +35,7 @@ class Strategy:
         """One question of this strategy."""
         sampling = replace(seat.sampling, max_new_tokens=seat.sampling.max_new_tokens + extra_tokens) if extra_tokens else seat.sampling
         version = "/".join(part for part in (self.version, self.spec.version) if part)
-        return Ask(seat, Request(messages, sampling, sample, prompt_version=version))
+        return Ask(seat, Request(messages, sampling, sample, schema=self.schema, prompt_version=version))
 
 
 def plain_reply(answered: Answered) -> Reply:
