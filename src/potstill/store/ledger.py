@@ -299,6 +299,15 @@ class Ledger:
             ).fetchone()
         return row is not None and row[0] is not None
 
+    def has_answers(self, model: str) -> bool:
+        """Whether a model (its identity) has ever answered a question."""
+        with self._in_our_words():
+            return bool(
+                self._one(
+                    "SELECT EXISTS (SELECT 1 FROM question JOIN attempt USING (key) WHERE question.model = ? AND state = 'answered')", model
+                )
+            )
+
     def answers(self) -> Iterator[tuple[str, Request, Completion]]:
         """Every answer with its question's key, one at a time; the last where a question has several."""
         query = f"SELECT key, request, {_ANSWER} FROM attempt JOIN question USING (key) WHERE state = 'answered' ORDER BY attempt.id"
@@ -539,8 +548,8 @@ class Ledger:
     def _pragma(self, name: str) -> int:
         return self._one(f"PRAGMA {name}")
 
-    def _one(self, query: str) -> int:
-        return int(self._db.execute(query).fetchone()[0])
+    def _one(self, query: str, *values: object) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
 
     @contextlib.contextmanager
     def _in_our_words(self, path: Path | None = None) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -162,6 +163,30 @@ def test_an_outage_that_outlasts_patience_stops_the_run_and_fails_no_row(tmp_pat
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         again, _ = ask(echo, requests, ledger)
     assert len(again.calls) == 300 - answered
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_rows_that_always_fail_are_their_own_failures_and_stop_neither_this_run_nor_the_next(tmp_path, place):
+    def script(requests: Sequence[Request]) -> list[Outcome]:
+        return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
+
+    poison, sound = [question(f"poison {number}") for number in range(2)], [question(str(number)) for number in range(50)]
+    requests = poison + sound if place == "first" else sound + poison
+    for asked in (52, 2):
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            _, answers = ask(script, requests, ledger, max_attempts=6, limits=Limits(4, patience_s=25))
+            assert (answers.asked, answers.failed) == (asked, 2)
+            assert "after 6 attempts" in str(answers.of(poison[0]).error)
+
+
+def test_rows_that_always_fail_do_not_keep_others_from_being_asked(ledger):
+    def script(requests: Sequence[Request]) -> list[Outcome]:
+        return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
+
+    requests = [question(f"poison {number}") for number in range(10)] + [question(str(number)) for number in range(50)]
+    with contextlib.suppress(EndpointError):
+        ask(script, requests, ledger, max_attempts=6)
+    assert ledger.usage().answered == 50
 
 
 def test_an_endpoint_that_never_was_there_stops_the_run_after_a_row_s_attempts(ledger):
