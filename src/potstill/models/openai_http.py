@@ -10,6 +10,7 @@ import asyncio
 import email.utils
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -65,6 +66,7 @@ class OpenAIModel:
         self._endpoint = endpoint
         self._route = self.route(_ROUTE)
         self._key = _read_key(endpoint)
+        self._key_as_written = re.compile("".join(_as_written(character) for character in self._key))
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         limits = Limits(concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.patience_minutes * 60)
         self._throttle = Throttle(self.address, limits)
@@ -280,8 +282,8 @@ class OpenAIModel:
         return self._sessions[loop]
 
     def without_key(self, text: str) -> str:
-        """A text from outside, fit to be kept and shown."""
-        return text.replace(self._key, "[key]") if self._key else text
+        """A text from outside, fit to be kept and shown: without the key, in whatever way JSON writes it."""
+        return self._key_as_written.sub("[key]", text) if self._key else text
 
     def key_advice(self) -> str:
         """What to do where the endpoint does not take the key."""
@@ -332,6 +334,13 @@ def _read_key(endpoint: TeacherSpec) -> str:
             f"{endpoint.model}: {where} holds something that is no key (spaces, line breaks or odd characters); set it anew"
         )
     return key
+
+
+def _as_written(character: str) -> str:
+    """A pattern of one ASCII character as JSON may write it, in a body or in a string inside a body, which reading would restore."""
+    plain = re.escape(character)
+    escaped = rf"\\+(?i:u00{ord(character):02x})"
+    return rf"(?:{escaped}|\\*{plain})" if character in '/"\\' else f"(?:{plain}|{escaped})"
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

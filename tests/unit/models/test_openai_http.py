@@ -404,3 +404,24 @@ class TestKey:
             answer = asyncio.run(run(endpoint(stub, api_key_env="SOME_KEY")))
         assert KEY not in f"{answer} {answer.raw}"
         assert "[key]" in str(answer.raw)
+
+    @pytest.mark.parametrize(
+        "written", [r"sk-ab/cd+E\\\\F", r"sk-ab\/cd\u002bE\u005CF", r"\u0073k-ab\u002Fcd+E\\F", r"sk-ab\\\/cd\\u002BE\\\\F"]
+    )
+    @pytest.mark.parametrize("status", [200, 400, 401])
+    def test_it_does_not_come_back_by_way_of_json_s_escapes(self, written: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = "sk-ab/cd+E\\F"
+        monkeypatch.setenv("SOME_KEY", key)
+        with OpenAIStub() as stub:
+            model = OpenAIModel(endpoint(stub, api_key_env="SOME_KEY"))
+        said = {200: f'{{"choices": [{{"message": {{"content": "<{written}>"}}}}]}}'}.get(
+            status, f'{{"error": {{"message": "<{written}>"}}}}'
+        )
+        try:
+            answer = model.read(status, model.without_key(said), REQUEST)
+            told = f"{answer.text or answer.error} {answer.raw or ''}"
+        except EndpointError as error:
+            told = str(error)
+        assert "<[key]>" in told
+        assert key not in told
+        assert "cd" not in told
