@@ -301,7 +301,10 @@ class Asking:
 
     async def _answer_part(self, part: _Part) -> None:
         while part.left and self._used_up is None:
-            call = await self._call(part.left)
+            call = None if self._too_large(part.left) else await self._call(part.left)
+            if call is None:
+                await self._answer(part.left)
+                return
             part.attempts += self._counts(call.completions)
             faults = [completion.fault for completion in call.completions if completion.fault is not None]
             part.failures += bool(faults) and not any(fault.broken or fault.kind == "short" for fault in faults)
@@ -316,16 +319,23 @@ class Asking:
                 await self._answer(part.left)
                 return
 
+    def _too_large(self, batch: Sequence[Question]) -> bool:
+        """Whether it is not one call any more: the endpoint turned out to give fewer answers while this waited for its turn."""
+        return self._remote is not None and len(batch) > self._remote.samples_a_call
+
     def _others_wait(self) -> bool:
         """Whether there may be questions that no worker has taken up yet."""
         return self._untried > 0 or not self._all_planned
 
-    async def _call(self, batch: Sequence[Question]) -> _Call:
-        """One call: held, admitted, intended, made."""
+    async def _call(self, batch: Sequence[Question]) -> _Call | None:
+        """One call: held, admitted, intended, made; None where it became too large for one meanwhile."""
         holds = [self._counted.most(question.request) if self._counted is not None else Cost(1) for question in batch]
         most = sum(holds, Cost())
         await self._budget.hold(most)
         ticket = await self._admit(batch, most)
+        if self._too_large(batch):
+            self._give_back(ticket, most)
+            return None
         try:
             await self._writer.intend(batch, holds)
             self._calling += 1
@@ -354,6 +364,12 @@ class Asking:
         except BaseException:
             self._budget.settle(most, Cost())  # it never left
             raise
+
+    def _give_back(self, ticket: Ticket | None, most: Cost) -> None:
+        """An admitted call that will not leave."""
+        if self._remote is not None and ticket is not None:
+            self._remote.throttle.give_back(ticket)
+        self._budget.settle(most, Cost())
 
     def _settle_call(self, call: _Call, part: _Part) -> list[Question]:
         """Hand what came to the ledger, the budget and the throttle; returns what is to be asked again.

@@ -105,12 +105,14 @@ class OpenAIModel:
         return likely_tokens(request) + request.sampling.max_new_tokens
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Ask once: samples of one question in one call where the endpoint gives several, else a call each, all at the same time.
+        """Ask once: samples of one question in one call where the spec lets it, else a call each, all at the same time.
 
         A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
         another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        if len(requests) > 1 and (len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1):
+        # What was admitted as one call stays one, also where the endpoint has just turned out to refuse it.
+        most = _SAMPLES_A_CALL if self._endpoint.several else 1
+        if len(requests) > 1 and (len(requests) > most or len({question_of(request) for request in requests}) > 1):
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         if len(self._sessions) > 1:
             await self._close_sessions()

@@ -116,6 +116,23 @@ def test_samples_that_did_not_come_are_asked_for_again_one_by_one_and_at_once(le
     assert endpoint.times[-1] == pytest.approx(0.5 * (5 - most))
 
 
+def test_calls_that_waited_while_the_endpoint_turned_out_to_give_one_answer_leave_one_by_one_under_its_rate(ledger):
+    def script(requests: Sequence[Request]) -> list[Outcome]:
+        return echo(requests) if len(requests) == 1 else [SHORT] * len(requests)
+
+    async def story(clock: Clock) -> FakeEndpoint:
+        limits = Limits(32, requests_per_minute=40)
+        endpoint = FakeEndpoint(script, clock, samples_a_call=8, limits=limits)
+        answers = await ask_async(endpoint, [question(str(row), sample) for row in range(40) for sample in range(8)], ledger)
+        assert answers.failed == 0
+        return endpoint
+
+    endpoint = run(story)
+    assert sum(len(call) > 1 for call in endpoint.calls) <= 16
+    # Each minute is full: what did not leave takes nobody's place.
+    assert len([at for at in endpoint.times if at < 59]) == 40
+
+
 def test_samples_that_fail_together_are_tried_again_together(ledger):
     requests = [question("a", sample) for sample in range(4)]
     endpoint, answers = ask(failing_first(1, BUSY), requests, ledger, samples_a_call=4)
