@@ -33,7 +33,7 @@ from potstill.models.openai_wire import (
     read_complaint,
 )
 from potstill.models.throttle import Limits, Throttle
-from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
+from potstill.records import Completion, Cost, Fault, FaultKind, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 Query = Mapping[str, str] | None
 _ROUTE = "/chat/completions"
 _DEPLOYMENTS = "/deployments/"
-_BUSY = {408, 409, 425, 429}
+_BUSY = {408, 409, 425, 429, 499}
+_MAY_HAVE_WORKED = {408, 499, 502, 504, 520, 524}
+"""Said by a gateway that stopped waiting: the model behind it may go on, and be paid for."""
 _SLOW_DOWN = {429, 503, 529}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_RETRY_AFTER_S = 600.0
@@ -232,7 +234,8 @@ class OpenAIModel:
                 return self._failed(count, reason, Fault("down", broken=not self._answered, charged=True), text)
             return self._failed(count, "the answer is not JSON, or only half of it", Fault("garbled", charged=True), text)
         if not isinstance(body, dict):
-            return self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
+            failed = self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
+            return [replace(answer, counted=False) for answer in failed]
         if body.get("error") and not body.get("choices"):
             complaint = read_complaint(text)
             status = int(complaint.code) if complaint.code.isdecimal() and complaint.code.isascii() else 400
@@ -251,7 +254,8 @@ class OpenAIModel:
         if status == 402 or complaint.names_the_quota:
             raise EndpointError(f"{self.address}: {words}; the account has no credit left")
         if status in _BUSY or status >= 500:
-            return self._failed(count, words, Fault("busy" if status in _SLOW_DOWN else "down", _retry_after_s(headers)))
+            kind: FaultKind = "busy" if status in _SLOW_DOWN else "down"
+            return self._failed(count, words, Fault(kind, _retry_after_s(headers), charged=status in _MAY_HAVE_WORKED))
         if status == 404 or (status in {400, 422} and complaint.names_the_model):
             raise EndpointError(f'{self.address}: {words}; check the model name "{self.name}", and the address (most end in /v1)')
         if complaint.names_the_content:

@@ -16,10 +16,11 @@ import pytest
 
 from potstill.errors import EndpointError
 from potstill.models.ask import ask_async
+from potstill.models.budget import cost_of
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import read_answers, read_complaint
 from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, edited, refused
-from potstill.records import Completion, Message, Request, Sampling, Usage
+from potstill.records import Completion, Cost, Message, Request, Sampling, Usage
 from potstill.spec.sections import PriceSpec, TeacherSpec
 from potstill.store.ledger import Ledger
 
@@ -237,6 +238,26 @@ def test_an_endpoint_that_gives_one_answer_whatever_n_says_is_asked_for_one_at_a
     with OpenAIStub(always=edited(lambda body: body.update(choices=body["choices"][:1]))) as stub:
         assert [answer.error for answer in ask(endpoint(stub), *requests)] == [None] * 4
         assert [call.get("n", 1) for call in stub.calls] == [4, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("status", "charged"), [(408, True), (499, True), (502, True), (504, True), (524, True), (429, False), (500, False), (503, False)]
+)
+def test_a_gateway_that_stopped_waiting_may_leave_a_call_to_pay(status: int, charged: bool) -> None:
+    with OpenAIStub() as stub:
+        answer = OpenAIModel(endpoint(stub)).read(status, "", REQUEST)
+    assert answer.fault is not None
+    assert answer.fault.charged == charged
+    most = Cost(1, 1000, 1.0)
+    assert (cost_of(answer, 0.0, most) == most) == charged
+
+
+@pytest.mark.parametrize("body", ["[]", "null", '"text"'])
+def test_an_answer_that_is_no_object_counts_as_the_most_that_it_can_cost(body: str) -> None:
+    with OpenAIStub() as stub:
+        answer = OpenAIModel(endpoint(stub)).read(200, body, REQUEST)
+    assert (answer.finish_reason, answer.fault) == ("error", None)
+    assert cost_of(answer, 0.0, Cost(1, 1000, 1.0)) == Cost(1, 1000, 1.0)
 
 
 def test_retry_after_is_waited_for() -> None:
