@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
+from potstill.generation.workers.shares import recall_calls
 from potstill.models.ask import KEY_VERSION
 from potstill.models.budget import Budget
 from potstill.models.locate import template_stamp, weights_stamp
+from potstill.models.throttle import WINDOW_S
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import write_json, write_jsonl
@@ -120,6 +123,7 @@ class _Generation:
         self._asks_validation = lacks_references(task, validation)
         self._interview = open_interview(run, task, panel, ledger, train)
         self._budget = Budget.left(self._spec.budget, ledger)
+        recall_calls(panel.models, ledger.recent(time.time() - WINDOW_S), time.time())
         self._new: list[Example] = []
         """Rows whose prompts a teacher wrote."""
 

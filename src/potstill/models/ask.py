@@ -397,7 +397,7 @@ class Asking:
             # What is a row's own doing tells nothing against the endpoint.
             told = failed is not None and (again or not self._is_to_blame(part))
             fault, reason = (failed.fault, failed.error or "") if failed is not None and told else (None, "")
-            self._remote.throttle.settle(call.ticket, spent.tokens, fault, reason)
+            self._remote.throttle.settle(call.ticket, _used_tokens(call, self._remote), fault, reason)
         if failed is not None and failed.fault is not None and failed.fault.broken and not again:
             raise EndpointError(
                 f"{self._remote.address if self._remote is not None else self._model.name}: {after(part.tries)}{failed.error}"
@@ -468,6 +468,15 @@ class _Call:
     completions: Sequence[Completion]
     holds: Sequence[Cost]
     ticket: Ticket | None
+
+
+def _used_tokens(call: _Call, model: Remote) -> int:
+    """The tokens that a call counts with at its endpoint: those it told, or about as many as it uses (not the most that it may)."""
+    told = (completion.counted and not (completion.fault is not None and completion.fault.charged) for completion in call.completions)
+    return sum(
+        completion.usage.input_tokens + completion.usage.output_tokens if known else model.likely(question.request)
+        for question, completion, known in zip(call.batch, call.completions, told, strict=True)
+    )
 
 
 def after(attempts: int) -> str:

@@ -509,13 +509,16 @@ class Ledger:
         )
 
     def recent(self, since: float) -> list[Recent]:
-        """Calls since then (seconds since 1970), those of a second together, oldest first: what counts for rates."""
+        """Calls since then (seconds since 1970), those of a second together, oldest first: what counts for rates.
+
+        Questions of a provider's batch do not.
+        """
         unsure = "(state = 'intent' OR uncertain)"
         with self._in_our_words():
             found = self._db.execute(
                 "SELECT question.model, max(started), count(*), total("
                 f"iif({unsure}, held_tokens, input_tokens + output_tokens)) FROM attempt JOIN question USING (key)"
-                f" WHERE started >= ? AND {self._own} GROUP BY question.model, CAST(started AS INTEGER) ORDER BY 2",
+                f" WHERE started >= ? AND batch IS NULL AND {self._own} GROUP BY question.model, CAST(started AS INTEGER) ORDER BY 2",
                 (since,),
             ).fetchall()
         return [Recent(*row) for row in found]

@@ -298,3 +298,11 @@ def test_inputs_change_with_what_the_chat_template_says(tmp_path):
 
 def test_the_test_split_is_not_among_the_inputs(tmp_path):
     assert "data/test.jsonl" not in stage.inputs(prepared(tmp_path))["files"]
+
+
+def test_a_run_that_goes_on_counts_the_calls_of_the_minute_before_for_its_rates(run, monkeypatch):
+    recalled: list[int] = []
+    monkeypatch.setattr(stage, "recall_calls", lambda models, calls, now: recalled.append(sum(one.calls for one in calls)))
+    for rows in (3, 5):
+        generate(run, lambda _: "Short.", [summarise(f"Text {number}.", number=number) for number in range(rows)])
+    assert recalled == [0, 3]

@@ -16,7 +16,7 @@ from potstill.errors import BudgetError, EndpointError
 from potstill.models.ask import Answers, ask_all, ask_async
 from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import Limits
-from potstill.records import Fault, Request
+from potstill.records import Cost, Fault, Request
 from potstill.store.ledger import Ledger
 
 BUSY, DOWN, GARBLED, SHORT = Fault("busy"), Fault("down"), Fault("garbled", charged=True), Fault("short")
@@ -131,6 +131,16 @@ def test_calls_that_waited_while_the_endpoint_turned_out_to_give_one_answer_leav
     assert sum(len(call) > 1 for call in endpoint.calls) <= 16
     # Each minute is full: what did not leave takes nobody's place.
     assert len([at for at in endpoint.times if at < 59]) == 40
+
+
+def test_a_call_that_did_not_tell_its_tokens_counts_for_the_rate_as_likely_not_as_the_most(ledger):
+    async def story(clock: Clock) -> FakeEndpoint:
+        endpoint = FakeEndpoint(lambda requests: [GARBLED], clock, limits=Limits(1, tokens_per_minute=1000), max_attempts=1)
+        endpoint.likely, endpoint.most = lambda request: 100, lambda request: Cost(1, 900, 0.0)  # type: ignore[method-assign]
+        await ask_async(endpoint, [question(str(number)) for number in range(10)], ledger)
+        return endpoint
+
+    assert run(story).times[-1] < 59
 
 
 def test_samples_that_fail_together_are_tried_again_together(ledger):
