@@ -17,7 +17,8 @@ import itertools
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -212,6 +213,9 @@ class Asking:
         self._dollars: float | None = 0.0
         self._used_up: BudgetError | None = None
         self._ever_answered = False
+        self._untried = 0  # batches that wait in the queue
+        self._all_planned = False
+        self._put_off: deque[_Part] = deque()
 
     async def run(self, requests: Iterable[Request]) -> Answers:
         writing = asyncio.create_task(self._writer.run())
@@ -254,8 +258,10 @@ class Asking:
             for batch in batches:
                 if left := [question for question in batch if question.key in wanted]:
                     self._in_flight.update(question.key for question in left)
+                    self._untried += 1
                     await self._queue.put(left)
             await asyncio.sleep(0)
+        self._all_planned = True
         for _ in range(self._model.concurrency):
             await self._queue.put(None)
 
@@ -266,17 +272,24 @@ class Asking:
 
     async def _work(self) -> None:
         while (batch := await self._queue.get()) is not None:
-            try:
-                await self._answer(batch)
-            except BudgetError as error:
-                self._used_up = error
-            if self._used_up is not None:
-                self._in_flight.difference_update(question.key for question in batch)
+            self._untried -= 1
+            await self._up_to_a_cap(batch, self._answer(batch))
+        while self._put_off:
+            part = self._put_off.popleft()
+            await self._up_to_a_cap(part.left, self._answer_part(part))
+
+    async def _up_to_a_cap(self, batch: Sequence[Question], answering: Coroutine[None, None, None]) -> None:
+        try:
+            await answering
+        except BudgetError as error:
+            self._used_up = error
+        if self._used_up is not None:
+            self._in_flight.difference_update(question.key for question in batch)
 
     async def _answer(self, batch: Sequence[Question]) -> None:
         """Ask until each question has its answer, has failed for good, or a cap is reached."""
         for part in self._parts(batch):
-            await self._answer_part(part)
+            await self._answer_part(_Part(part))
 
     def _parts(self, batch: Sequence[Question]) -> Iterator[Sequence[Question]]:
         """The batch as one call takes it by now: the endpoint may have turned out to give fewer answers than when it was planned."""
@@ -286,25 +299,43 @@ class Asking:
             yield batch[start : start + size]
             start += size
 
-    async def _answer_part(self, part: Sequence[Question]) -> None:
-        attempt, left = 0, list(part)
-        while left and self._used_up is None:
-            call = await self._call(left)
-            attempt += self._counts(call.completions)
-            left = self._settle_call(call, attempt)
+    async def _answer_part(self, part: _Part) -> None:
+        while part.left and self._used_up is None:
+            call = None if self._too_large(part.left) else await self._call(part.left)
+            if call is None:
+                await self._answer(part.left)
+                return
+            part.attempts += self._counts(call.completions)
             faults = [completion.fault for completion in call.completions if completion.fault is not None]
-            if left and any(fault.kind != "short" for fault in faults):
-                await asyncio.sleep(self._wait_s(attempt, faults))
-            elif left:
-                await self._answer(left)
+            part.failures += bool(faults) and not any(fault.broken or fault.kind == "short" for fault in faults)
+            part.left = self._settle_call(call, part)
+            if part.left and any(fault.kind != "short" for fault in faults):
+                if self._remote is not None and self._remote.throttle.down and self._others_wait():
+                    # A row that was not tried yet tells more of the endpoint than one that failed: that may be the row's own doing.
+                    self._put_off.append(part)
+                    return
+                await asyncio.sleep(self._wait_s(part.attempts, faults))
+            elif part.left:
+                await self._answer(part.left)
                 return
 
-    async def _call(self, batch: Sequence[Question]) -> _Call:
-        """One call: held, admitted, intended, made."""
+    def _too_large(self, batch: Sequence[Question]) -> bool:
+        """Whether it is not one call any more: the endpoint turned out to give fewer answers while this waited for its turn."""
+        return self._remote is not None and len(batch) > self._remote.samples_a_call
+
+    def _others_wait(self) -> bool:
+        """Whether there may be questions that no worker has taken up yet."""
+        return self._untried > 0 or not self._all_planned
+
+    async def _call(self, batch: Sequence[Question]) -> _Call | None:
+        """One call: held, admitted, intended, made; None where it became too large for one meanwhile."""
         holds = [self._counted.most(question.request) if self._counted is not None else Cost(1) for question in batch]
         most = sum(holds, Cost())
         await self._budget.hold(most)
         ticket = await self._admit(batch, most)
+        if self._too_large(batch):
+            self._give_back(ticket, most)
+            return None
         try:
             await self._writer.intend(batch, holds)
             self._calling += 1
@@ -334,7 +365,13 @@ class Asking:
             self._budget.settle(most, Cost())  # it never left
             raise
 
-    def _settle_call(self, call: _Call, attempt: int) -> list[Question]:
+    def _give_back(self, ticket: Ticket | None, most: Cost) -> None:
+        """An admitted call that will not leave."""
+        if self._remote is not None and ticket is not None:
+            self._remote.throttle.give_back(ticket)
+        self._budget.settle(most, Cost())
+
+    def _settle_call(self, call: _Call, part: _Part) -> list[Question]:
         """Hand what came to the ledger, the budget and the throttle; returns what is to be asked again.
 
         Raises EndpointError where no other question would fare better.
@@ -342,11 +379,11 @@ class Asking:
         again: list[Question] = []
         spent = Cost()
         for question, completion, most in zip(call.batch, call.completions, call.holds, strict=True):
-            if self._may_be_tried_again(completion.fault, attempt):
+            if self._may_be_tried_again(completion.fault, part):
                 again.append(question)
             else:
                 if completion.fault is not None:
-                    completion = dataclasses.replace(completion, error=after(attempt) + (completion.error or ""))
+                    completion = dataclasses.replace(completion, error=after(part.tries) + (completion.error or ""))
                 self._in_flight.discard(question.key)
                 self._asked += 1
                 self._failed += completion.finish_reason == "error"
@@ -357,10 +394,14 @@ class Asking:
         failed = next((answer for answer in call.completions if answer.fault is not None), None)
         self._ever_answered = self._ever_answered or failed is None
         if self._remote is not None and call.ticket is not None:
-            fault, reason = (failed.fault, failed.error or "") if failed is not None else (None, "")
-            self._remote.throttle.settle(call.ticket, spent.tokens, fault, reason)
+            # What is a row's own doing tells nothing against the endpoint.
+            told = failed is not None and (again or not self._is_to_blame(part))
+            fault, reason = (failed.fault, failed.error or "") if failed is not None and told else (None, "")
+            self._remote.throttle.settle(call.ticket, _used_tokens(call, self._remote), fault, reason)
         if failed is not None and failed.fault is not None and failed.fault.broken and not again:
-            raise EndpointError(f"{self._remote.address if self._remote is not None else self._model.name}: {after(attempt)}{failed.error}")
+            raise EndpointError(
+                f"{self._remote.address if self._remote is not None else self._model.name}: {after(part.tries)}{failed.error}"
+            )
         return again
 
     def _record(self, question: Question, completion: Completion, most: Cost) -> Cost:
@@ -381,14 +422,42 @@ class Asking:
             return not self._ever_answered
         return faults[0].kind != "short" and not self._remote.throttle.down
 
-    def _may_be_tried_again(self, fault: Fault | None, attempt: int) -> bool:
-        return fault is not None and self._remote is not None and (attempt < self._remote.max_attempts or fault.kind == "short")
+    def _may_be_tried_again(self, fault: Fault | None, part: _Part) -> bool:
+        if fault is None or self._remote is None:
+            return False
+        if fault.kind == "short":
+            return True
+        return part.attempts < self._remote.max_attempts and not self._is_to_blame(part)
+
+    def _is_to_blame(self, part: _Part) -> bool:
+        """Whether a question has failed too often, of an endpoint that has answered all others: it is not the endpoint that is down."""
+        assert self._remote is not None
+        if part.failures < self._remote.max_attempts or self._others_wait():
+            return False
+        return self._ever_answered or self._ledger.has_answers(self._model.identity)
 
     def _wait_s(self, attempt: int, faults: Sequence[Fault]) -> float:
         assert self._remote is not None
         backoff = min(self._remote.backoff_s * 2.0 ** (max(attempt, 1) - 1), _LONGEST_WAIT_S)
         # Jitter, so that calls which failed together do not come back together.
         return max(backoff * random.uniform(0.5, 1.5), *(fault.retry_after_s for fault in faults))
+
+
+@dataclass(slots=True)
+class _Part:
+    """Questions that go into one call, those that are left of them, and how often they failed.
+
+    `attempts` count against the questions; `failures` are all that the endpoint gave, those while it failed for others included.
+    """
+
+    left: Sequence[Question]
+    attempts: int = 0
+    failures: int = 0
+
+    @property
+    def tries(self) -> int:
+        """How often it was tried, as a failure tells it."""
+        return max(self.attempts, self.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +468,15 @@ class _Call:
     completions: Sequence[Completion]
     holds: Sequence[Cost]
     ticket: Ticket | None
+
+
+def _used_tokens(call: _Call, model: Remote) -> int:
+    """The tokens that a call counts with at its endpoint: those it told, or about as many as it uses (not the most that it may)."""
+    told = (completion.counted and not (completion.fault is not None and completion.fault.charged) for completion in call.completions)
+    return sum(
+        completion.usage.input_tokens + completion.usage.output_tokens if known else model.likely(question.request)
+        for question, completion, known in zip(call.batch, call.completions, told, strict=True)
+    )
 
 
 def after(attempts: int) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import email.utils
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -32,7 +33,7 @@ from potstill.models.openai_wire import (
     read_complaint,
 )
 from potstill.models.throttle import Limits, Throttle
-from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
+from potstill.records import Completion, Cost, Fault, FaultKind, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 Query = Mapping[str, str] | None
 _ROUTE = "/chat/completions"
 _DEPLOYMENTS = "/deployments/"
-_BUSY = {408, 409, 425, 429}
+_BUSY = {408, 409, 425, 429, 499}
+_MAY_HAVE_WORKED = {408, 499, 502, 504, 520, 524}
+"""Said by a gateway that stopped waiting: the model behind it may go on, and be paid for."""
 _SLOW_DOWN = {429, 503, 529}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_RETRY_AFTER_S = 600.0
@@ -65,6 +68,7 @@ class OpenAIModel:
         self._endpoint = endpoint
         self._route = self.route(_ROUTE)
         self._key = _read_key(endpoint)
+        self._key_as_written = re.compile("".join(_as_written(character) for character in self._key))
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         limits = Limits(concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.patience_minutes * 60)
         self._throttle = Throttle(self.address, limits)
@@ -103,12 +107,14 @@ class OpenAIModel:
         return likely_tokens(request) + request.sampling.max_new_tokens
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Ask once: samples of one question in one call where the endpoint gives several, else a call each, all at the same time.
+        """Ask once: samples of one question in one call where the spec lets it, else a call each, all at the same time.
 
         A call that fails by itself (refused prompt, no text, busy) comes back with finish_reason "error", with a `fault` where
         another attempt may do better. Raises EndpointError where key, address or model name are wrong.
         """
-        if len(requests) > 1 and (len(requests) > self.samples_a_call or len({question_of(request) for request in requests}) > 1):
+        # What was admitted as one call stays one, also where the endpoint has just turned out to refuse it.
+        most = _SAMPLES_A_CALL if self._endpoint.several else 1
+        if len(requests) > 1 and (len(requests) > most or len({question_of(request) for request in requests}) > 1):
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         if len(self._sessions) > 1:
             await self._close_sessions()
@@ -228,7 +234,8 @@ class OpenAIModel:
                 return self._failed(count, reason, Fault("down", broken=not self._answered, charged=True), text)
             return self._failed(count, "the answer is not JSON, or only half of it", Fault("garbled", charged=True), text)
         if not isinstance(body, dict):
-            return self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
+            failed = self._failed(count, f"the answer is a JSON {type(body).__name__}, not an object", None, text)
+            return [replace(answer, counted=False) for answer in failed]
         if body.get("error") and not body.get("choices"):
             complaint = read_complaint(text)
             status = int(complaint.code) if complaint.code.isdecimal() and complaint.code.isascii() else 400
@@ -247,7 +254,8 @@ class OpenAIModel:
         if status == 402 or complaint.names_the_quota:
             raise EndpointError(f"{self.address}: {words}; the account has no credit left")
         if status in _BUSY or status >= 500:
-            return self._failed(count, words, Fault("busy" if status in _SLOW_DOWN else "down", _retry_after_s(headers)))
+            kind: FaultKind = "busy" if status in _SLOW_DOWN else "down"
+            return self._failed(count, words, Fault(kind, _retry_after_s(headers), charged=status in _MAY_HAVE_WORKED))
         if status == 404 or (status in {400, 422} and complaint.names_the_model):
             raise EndpointError(f'{self.address}: {words}; check the model name "{self.name}", and the address (most end in /v1)')
         if complaint.names_the_content:
@@ -280,8 +288,8 @@ class OpenAIModel:
         return self._sessions[loop]
 
     def without_key(self, text: str) -> str:
-        """A text from outside, fit to be kept and shown."""
-        return text.replace(self._key, "[key]") if self._key else text
+        """A text from outside, fit to be kept and shown: without the key, in whatever way JSON writes it."""
+        return self._key_as_written.sub("[key]", text) if self._key else text
 
     def key_advice(self) -> str:
         """What to do where the endpoint does not take the key."""
@@ -332,6 +340,13 @@ def _read_key(endpoint: TeacherSpec) -> str:
             f"{endpoint.model}: {where} holds something that is no key (spaces, line breaks or odd characters); set it anew"
         )
     return key
+
+
+def _as_written(character: str) -> str:
+    """A pattern of one ASCII character as JSON may write it, in a body or in a string inside a body, which reading would restore."""
+    plain = re.escape(character)
+    escaped = rf"\\+(?i:u00{ord(character):02x})"
+    return rf"(?:{escaped}|\\*{plain})" if character in '/"\\' else f"(?:{plain}|{escaped})"
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

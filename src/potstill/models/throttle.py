@@ -55,6 +55,8 @@ class Ticket:
     """One admitted call."""
 
     epoch: int
+    counted: list[float] | None
+    """Its entry in the minute of requests."""
     held: list[float] | None
     """Its entry in the minute of tokens."""
     tries: bool
@@ -124,11 +126,10 @@ class Throttle:
             while (wait := self._wait_s(tokens)) is None or wait > 0:
                 await self._waiting.for_change(wait)
             now = self._clock()
-            if self._requests:
-                self._requests.add(1, now)
+            counted = self._requests.add(1, now) if self._requests else None
             self.in_flight += 1
             self._pace.saturated |= self.in_flight >= self.limit
-            return Ticket(self._epoch, self._tokens.add(tokens, now) if self._tokens else None, self.down)
+            return Ticket(self._epoch, counted, self._tokens.add(tokens, now) if self._tokens else None, self.down)
 
     def settle(self, ticket: Ticket, tokens: int, fault: Fault | None, reason: str = "") -> None:
         """A call came back: `tokens` is what it used, `fault` why it failed.
@@ -148,6 +149,14 @@ class Throttle:
         """A call was cancelled: it tells nothing of the endpoint."""
         self.in_flight -= 1
         self._waiting.tell_change()
+
+    def give_back(self, ticket: Ticket) -> None:
+        """An admitted call did not leave, and counts for no minute."""
+        if self._requests and ticket.counted is not None:
+            self._requests.correct(ticket.counted, 0)
+        if self._tokens and ticket.held is not None:
+            self._tokens.correct(ticket.held, 0)
+        self.forget()
 
     def recall(self, calls: Iterable[Past]) -> None:
         """Count calls of the last minute that were made elsewhere: an earlier process, or others that share these limits."""

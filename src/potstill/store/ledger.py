@@ -299,6 +299,15 @@ class Ledger:
             ).fetchone()
         return row is not None and row[0] is not None
 
+    def has_answers(self, model: str) -> bool:
+        """Whether a model (its identity) has ever answered a question."""
+        with self._in_our_words():
+            return bool(
+                self._one(
+                    "SELECT EXISTS (SELECT 1 FROM question JOIN attempt USING (key) WHERE question.model = ? AND state = 'answered')", model
+                )
+            )
+
     def answers(self) -> Iterator[tuple[str, Request, Completion]]:
         """Every answer with its question's key, one at a time; the last where a question has several."""
         query = f"SELECT key, request, {_ANSWER} FROM attempt JOIN question USING (key) WHERE state = 'answered' ORDER BY attempt.id"
@@ -500,13 +509,16 @@ class Ledger:
         )
 
     def recent(self, since: float) -> list[Recent]:
-        """Calls since then (seconds since 1970), those of a second together, oldest first: what counts for rates."""
+        """Calls since then (seconds since 1970), those of a second together, oldest first: what counts for rates.
+
+        Questions of a provider's batch do not.
+        """
         unsure = "(state = 'intent' OR uncertain)"
         with self._in_our_words():
             found = self._db.execute(
                 "SELECT question.model, max(started), count(*), total("
                 f"iif({unsure}, held_tokens, input_tokens + output_tokens)) FROM attempt JOIN question USING (key)"
-                f" WHERE started >= ? AND {self._own} GROUP BY question.model, CAST(started AS INTEGER) ORDER BY 2",
+                f" WHERE started >= ? AND batch IS NULL AND {self._own} GROUP BY question.model, CAST(started AS INTEGER) ORDER BY 2",
                 (since,),
             ).fetchall()
         return [Recent(*row) for row in found]
@@ -539,8 +551,8 @@ class Ledger:
     def _pragma(self, name: str) -> int:
         return self._one(f"PRAGMA {name}")
 
-    def _one(self, query: str) -> int:
-        return int(self._db.execute(query).fetchone()[0])
+    def _one(self, query: str, *values: object) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
 
     @contextlib.contextmanager
     def _in_our_words(self, path: Path | None = None) -> Iterator[None]:

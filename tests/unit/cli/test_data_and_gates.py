@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from potstill.cli.main import app
 from potstill.data.dataset import load_dataset
 from potstill.errors import DataError, ModelError, StoreError, UsageError
+from potstill.store.atomic import hash_file, read_json
 
 SPEC = """
 name: job

@@ -416,3 +416,11 @@ def test_labels_before_the_gates_are_those_that_the_teacher_gave(tmp_path):
     described = read_json(run.path("generation", "description.json"))
     assert described["before_the_gates"]["label"] == {"yes": 2, "no": 1}
     assert described["after_the_gates"]["label"] == {"yes": 2}
+
+
+def test_a_run_that_goes_on_counts_the_calls_of_the_minute_before_for_its_rates(run, monkeypatch):
+    recalled: list[int] = []
+    monkeypatch.setattr(stage, "recall_calls", lambda models, calls, now: recalled.append(sum(one.calls for one in calls)))
+    for rows in (3, 5):
+        generate(run, lambda _: "Short.", [summarise(f"Text {number}.", number=number) for number in range(rows)])
+    assert recalled == [0, 3]

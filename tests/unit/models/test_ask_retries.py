@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +16,7 @@ from potstill.errors import BudgetError, EndpointError
 from potstill.models.ask import Answers, ask_all, ask_async
 from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import Limits
-from potstill.records import Fault, Request
+from potstill.records import Cost, Fault, Request
 from potstill.store.ledger import Ledger
 
 BUSY, DOWN, GARBLED, SHORT = Fault("busy"), Fault("down"), Fault("garbled", charged=True), Fault("short")
@@ -115,6 +116,33 @@ def test_samples_that_did_not_come_are_asked_for_again_one_by_one_and_at_once(le
     assert endpoint.times[-1] == pytest.approx(0.5 * (5 - most))
 
 
+def test_calls_that_waited_while_the_endpoint_turned_out_to_give_one_answer_leave_one_by_one_under_its_rate(ledger):
+    def script(requests: Sequence[Request]) -> list[Outcome]:
+        return echo(requests) if len(requests) == 1 else [SHORT] * len(requests)
+
+    async def story(clock: Clock) -> FakeEndpoint:
+        limits = Limits(32, requests_per_minute=40)
+        endpoint = FakeEndpoint(script, clock, samples_a_call=8, limits=limits)
+        answers = await ask_async(endpoint, [question(str(row), sample) for row in range(40) for sample in range(8)], ledger)
+        assert answers.failed == 0
+        return endpoint
+
+    endpoint = run(story)
+    assert sum(len(call) > 1 for call in endpoint.calls) <= 16
+    # Each minute is full: what did not leave takes nobody's place.
+    assert len([at for at in endpoint.times if at < 59]) == 40
+
+
+def test_a_call_that_did_not_tell_its_tokens_counts_for_the_rate_as_likely_not_as_the_most(ledger):
+    async def story(clock: Clock) -> FakeEndpoint:
+        endpoint = FakeEndpoint(lambda requests: [GARBLED], clock, limits=Limits(1, tokens_per_minute=1000), max_attempts=1)
+        endpoint.likely, endpoint.most = lambda request: 100, lambda request: Cost(1, 900, 0.0)  # type: ignore[method-assign]
+        await ask_async(endpoint, [question(str(number)) for number in range(10)], ledger)
+        return endpoint
+
+    assert run(story).times[-1] < 59
+
+
 def test_samples_that_fail_together_are_tried_again_together(ledger):
     requests = [question("a", sample) for sample in range(4)]
     endpoint, answers = ask(failing_first(1, BUSY), requests, ledger, samples_a_call=4)
@@ -162,6 +190,30 @@ def test_an_outage_that_outlasts_patience_stops_the_run_and_fails_no_row(tmp_pat
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         again, _ = ask(echo, requests, ledger)
     assert len(again.calls) == 300 - answered
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_rows_that_always_fail_are_their_own_failures_and_stop_neither_this_run_nor_the_next(tmp_path, place):
+    def script(requests: Sequence[Request]) -> list[Outcome]:
+        return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
+
+    poison, sound = [question(f"poison {number}") for number in range(2)], [question(str(number)) for number in range(50)]
+    requests = poison + sound if place == "first" else sound + poison
+    for asked in (52, 2):
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            _, answers = ask(script, requests, ledger, max_attempts=6, limits=Limits(4, patience_s=25))
+            assert (answers.asked, answers.failed) == (asked, 2)
+            assert "after 6 attempts" in str(answers.of(poison[0]).error)
+
+
+def test_rows_that_always_fail_do_not_keep_others_from_being_asked(ledger):
+    def script(requests: Sequence[Request]) -> list[Outcome]:
+        return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
+
+    requests = [question(f"poison {number}") for number in range(10)] + [question(str(number)) for number in range(50)]
+    with contextlib.suppress(EndpointError):
+        ask(script, requests, ledger, max_attempts=6)
+    assert ledger.usage().answered == 50
 
 
 def test_an_endpoint_that_never_was_there_stops_the_run_after_a_row_s_attempts(ledger):

@@ -16,10 +16,11 @@ import pytest
 
 from potstill.errors import EndpointError
 from potstill.models.ask import ask_async
+from potstill.models.budget import cost_of
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import read_answers, read_complaint
 from potstill.models.testing import HALF_A_BODY, HTML, NO_CHOICES, TORN_JSON, Fault, OpenAIStub, answered, edited, refused
-from potstill.records import Completion, Message, Request, Sampling, Usage
+from potstill.records import Completion, Cost, Message, Request, Sampling, Usage
 from potstill.spec.sections import PriceSpec, TeacherSpec
 from potstill.store.ledger import Ledger
 
@@ -239,6 +240,26 @@ def test_an_endpoint_that_gives_one_answer_whatever_n_says_is_asked_for_one_at_a
         assert [call.get("n", 1) for call in stub.calls] == [4, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("status", "charged"), [(408, True), (499, True), (502, True), (504, True), (524, True), (429, False), (500, False), (503, False)]
+)
+def test_a_gateway_that_stopped_waiting_may_leave_a_call_to_pay(status: int, charged: bool) -> None:
+    with OpenAIStub() as stub:
+        answer = OpenAIModel(endpoint(stub)).read(status, "", REQUEST)
+    assert answer.fault is not None
+    assert answer.fault.charged == charged
+    most = Cost(1, 1000, 1.0)
+    assert (cost_of(answer, 0.0, most) == most) == charged
+
+
+@pytest.mark.parametrize("body", ["[]", "null", '"text"'])
+def test_an_answer_that_is_no_object_counts_as_the_most_that_it_can_cost(body: str) -> None:
+    with OpenAIStub() as stub:
+        answer = OpenAIModel(endpoint(stub)).read(200, body, REQUEST)
+    assert (answer.finish_reason, answer.fault) == ("error", None)
+    assert cost_of(answer, 0.0, Cost(1, 1000, 1.0)) == Cost(1, 1000, 1.0)
+
+
 def test_retry_after_is_waited_for() -> None:
     with OpenAIStub(faults=[refused(429, retry_after="0.3")]) as stub:
         started = time.monotonic()
@@ -404,3 +425,24 @@ class TestKey:
             answer = asyncio.run(run(endpoint(stub, api_key_env="SOME_KEY")))
         assert KEY not in f"{answer} {answer.raw}"
         assert "[key]" in str(answer.raw)
+
+    @pytest.mark.parametrize(
+        "written", [r"sk-ab/cd+E\\\\F", r"sk-ab\/cd\u002bE\u005CF", r"\u0073k-ab\u002Fcd+E\\F", r"sk-ab\\\/cd\\u002BE\\\\F"]
+    )
+    @pytest.mark.parametrize("status", [200, 400, 401])
+    def test_it_does_not_come_back_by_way_of_json_s_escapes(self, written: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = "sk-ab/cd+E\\F"
+        monkeypatch.setenv("SOME_KEY", key)
+        with OpenAIStub() as stub:
+            model = OpenAIModel(endpoint(stub, api_key_env="SOME_KEY"))
+        said = {200: f'{{"choices": [{{"message": {{"content": "<{written}>"}}}}]}}'}.get(
+            status, f'{{"error": {{"message": "<{written}>"}}}}'
+        )
+        try:
+            answer = model.read(status, model.without_key(said), REQUEST)
+            told = f"{answer.text or answer.error} {answer.raw or ''}"
+        except EndpointError as error:
+            told = str(error)
+        assert "<[key]>" in told
+        assert key not in told
+        assert "cd" not in told

@@ -359,3 +359,10 @@ def test_recent_calls_are_told_by_model_and_are_those_of_the_run(path):
         assert ledger.recent(time.time() + 1.0) == []
     with Ledger(path, run="another") as ledger:
         assert ledger.recent(0.0) == []
+
+
+def test_questions_of_a_provider_s_batch_are_no_recent_calls(path):
+    with Ledger(path) as ledger:
+        ledger.open_batch("b", "teacher")
+        ledger.intend(["in a batch"], [REQUEST], "teacher", batch="b")
+        assert ledger.recent(0.0) == []
