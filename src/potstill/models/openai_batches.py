@@ -24,7 +24,7 @@ from urllib.parse import urljoin
 import aiohttp
 
 from potstill.errors import EndpointError
-from potstill.models.openai_http import OpenAIModel, Query
+from potstill.models.openai_http import OpenAIModel, Query, without_query
 from potstill.models.openai_wire import read_complaint
 from potstill.records import Fault, Request
 from potstill.store.atomic import store_error
@@ -223,16 +223,20 @@ class BatchDesk:
                 raise _Passing(*self._model.why(error)) from None
         if response.status in _REDIRECTS and "Location" in response.headers and redirects:
             return await self._download(urljoin(url, response.headers["Location"]), unknown, redirects - 1)
+        if self._model.is_foreign(url):
+            # A signed address: its words may repeat the signature, and a refusal says nothing of our key; the next try gets a new one.
+            raise _Passing(f"{response.status} from {without_query(url)}, where the file lies")
         raise self._refusal(url.removeprefix(self.address), response, text, unknown)
 
     def _refusal(self, path: str, response: aiohttp.ClientResponse, text: str, unknown: str) -> Exception:
         complaint = read_complaint(text)
+        where = self.address + without_query(path)
         if response.status in {404, 405, 501}:
             words = f"{response.status}: {complaint.words or 'without a word'}"
-            return EndpointError(f"{self.address}{path}: {words}; {unknown}")
+            return EndpointError(f"{where}: {words}; {unknown}")
         [failed] = self._model.read_refusal(response.status, complaint, response.headers, 1)
         if failed.fault is None:
-            return EndpointError(f"{self.address}{path}: {failed.error}")
+            return EndpointError(f"{where}: {failed.error}")
         return _Passing(failed.error or "", failed.fault)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:

@@ -574,6 +574,34 @@ def test_azures_batches_stand_above_the_deployments_and_name_theirs(monkeypatch:
     assert (line["custom_id"], line["method"], line["url"]) == ("key", "POST", "/chat/completions")
 
 
+@pytest.mark.parametrize("status", [403, 404, 302, 500])
+def test_a_signed_address_is_told_without_its_signature(tmp_path: Path, status: int) -> None:
+    elsewhere = socket.create_server(("127.0.0.1", 0))
+    there = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/file"
+
+    def serve() -> None:
+        words = b"AccessDenied: Signature=planted-signature"
+        reply = (
+            f"HTTP/1.1 {status} No\r\nConnection: close\r\nLocation: {there}?Signature=planted-signature\r\nContent-Length: {len(words)}"
+        )
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = elsewhere.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(reply.encode() + b"\r\n\r\n" + words)
+
+    threading.Thread(target=serve, daemon=True).start()
+    away = Fault(302, headers={"Location": f"{there}?Signature=planted-signature"})
+    with OpenAIStub(batch_faults={"content": [away] * 3}) as stub, ledger_at(tmp_path) as ledger:
+        with pytest.raises(EndpointError, match=rf"{status} from {there}, where the file lies") as told:
+            ask(stub, questions(3), ledger)
+        assert len(stub.desk.batches) == 1
+    elsewhere.close()
+    assert "planted-signature" not in str(told.value)
+    assert b"planted-signature" not in (tmp_path / "ledger.sqlite").read_bytes()
+
+
 def test_a_file_that_lies_elsewhere_is_fetched_without_telling_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "sk-planted-0123456789")
     heard: list[bytes] = []
@@ -591,8 +619,9 @@ def test_a_file_that_lies_elsewhere_is_fetched_without_telling_the_key(tmp_path:
     thread = threading.Thread(target=serve)
     thread.start()
     with OpenAIStub(key="sk-planted-0123456789", batch_faults={"content": [away]}) as stub, ledger_at(tmp_path) as ledger:
-        assert ask(stub, questions(3), ledger, api_key_env="SOME_KEY").asked == 3
+        assert ask(stub, questions(3), ledger, api_key_env="SOME_KEY", headers={"X-Team": "planted-team"}).asked == 3
     thread.join()
     elsewhere.close()
     assert heard
+    assert b"planted-team" not in heard[0]
     assert b"sk-planted" not in heard[0]
