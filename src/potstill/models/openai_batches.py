@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import random
+import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -42,6 +43,7 @@ _PAGE = 100
 _LONGEST_WAIT_S = 60.0
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CHUNK = 1 << 16
+_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]+)"')
 
 T = TypeVar("T")
 
@@ -281,6 +283,12 @@ def read_line(line: bytes) -> Line | None:
         return Line(row["custom_id"], response["status_code"], json.dumps(response.get("body")))
     complaint = read_complaint(json.dumps({"error": row.get("error") or "the line says nothing"}))
     return Line(row["custom_id"], words=f"{complaint.code}: {complaint.words}" if complaint.code else complaint.words)
+
+
+def id_in(line: bytes) -> str | None:
+    """The custom id in a line that cannot be read as a whole, for it is cut off or garbled behind it."""
+    found = _ID.search(line)
+    return found.group(1).decode("utf-8", "replace") if found else None
 
 
 def _batch(row: dict[str, Any]) -> ProviderBatch:
