@@ -62,7 +62,8 @@ async def ask_rows_async(
     """`ask_rows` inside a running event loop."""
     from potstill.models.batch import by_batches
 
-    models = list({id(seat.model): seat.model for seat in interview.seats}.values())
+    # By identity, as the ledger knows them: of two streams with one question, the second would find it in flight.
+    models = list({seat.model.identity: seat.model for seat in interview.seats}.values())
     going_on, number = count, 1
     while going_on:
         counts = [_Count() for _ in models]
@@ -81,7 +82,7 @@ def _requests(interview: Interview, rows: Iterable[Example], number: int, model:
         if step is None:
             continue
         found.going_on += not step.last
-        yield from (ask.request for ask in step.asks if ask.seat.model is model)
+        yield from (ask.request for ask in step.asks if ask.seat.model.identity == model.identity)
 
 
 def _seen(answers: Answers) -> int:

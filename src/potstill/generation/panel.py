@@ -20,6 +20,7 @@ from potstill.tasks.base import Task
 from potstill.tasks.reasons import answer_tokens
 
 _JUDGE_TOKENS = 256
+_OF_THE_SEAT = {"name", "temperature", "top_p", "weight", "tags"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +44,18 @@ def open_panel(spec: RunSpec, task: Task) -> Iterator[Panel]:
     Raises EndpointError and ModelError where one cannot be had, SpecError where a judge is needed and there is none, BudgetError where
     a cap on dollars cannot be kept because a price is unknown.
     """
-    with seat_panel(spec, task, [load_teacher(teacher, spec.generation) for teacher in spec.all_teachers]) as panel:
+    with seat_panel(spec, task, _load_teachers(spec)) as panel:
         yield panel
 
 
 @contextlib.contextmanager
 def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[Panel]:
-    """`open_panel` with the teachers' models at hand."""
-    teachers = zip(spec.all_teachers, models, strict=True)
+    """`open_panel` with the teachers' models at hand.
+
+    Seats of one identity share one model, the first: its connections, its limits and its open batches are one thing to the provider
+    and to the ledger.
+    """
+    teachers = zip(spec.all_teachers, _shared(models), strict=True)
     panel = Panel(tuple(Seat(t.title, model, teacher_sampling(spec, task, t), t.weight, t.tags) for t, model in teachers))
     try:
         panel = replace(panel, judge=_judge(spec, panel))
@@ -139,13 +144,30 @@ def teacher_sampling(spec: RunSpec, task: Task, teacher: TeacherSpec | None = No
     )
 
 
+def _load_teachers(spec: RunSpec) -> list[Model]:
+    """A model for each teacher; those that differ in nothing but how they are asked have one, so that weights are loaded once."""
+    loaded: dict[str, Model] = {}
+    models = []
+    for teacher in spec.all_teachers:
+        settings = teacher.model_dump_json(exclude=_OF_THE_SEAT)
+        if settings not in loaded:
+            loaded[settings] = load_teacher(teacher, spec.generation)
+        models.append(loaded[settings])
+    return models
+
+
+def _shared(models: Sequence[Model]) -> list[Model]:
+    first: dict[str, Model] = {}
+    return [first.setdefault(model.identity, model) for model in models]
+
+
 def _judge(spec: RunSpec, panel: Panel) -> Seat | None:
     if spec.generation.choose != "judge" and spec.gates.judge is None:
         return None
     sampling = judge_sampling(spec)
     if spec.generation.judge is not None:
         named = spec.generation.judge
-        return Seat(named.title, load_teacher(named, spec.generation), sampling)
+        return Seat(named.title, _shared([*panel.models, load_teacher(named, spec.generation)])[-1], sampling)
     if len(panel.teachers) < 2:
         raise SpecError(
             "generation.judge: answers are to be judged, but nobody is named who judges; name a model in `generation.judge` (another than "

@@ -9,12 +9,13 @@ in, and its questions are asked again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -23,7 +24,7 @@ from potstill.models import openai_batches
 from potstill.models.ask import Answers, Asking, Asks, Question, after, ask_all, request_key
 from potstill.models.base import Model
 from potstill.models.budget import Budget, cost_of
-from potstill.models.openai_batches import BatchDesk, Line, ProviderBatch, read_line
+from potstill.models.openai_batches import BatchDesk, Line, ProviderBatch, id_in, read_line
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import failure
 from potstill.records import Completion, Cost, Fault, Request, Usage
@@ -102,6 +103,28 @@ class _Batch:
     held: Cost
     done: int = 0
     checked: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class _Reading:
+    """What a pass over a batch's files found: how many lines, and by their ids those that cannot be read."""
+
+    lines: int = 0
+    unreadable: int = 0
+    torn: dict[str, str] = field(default_factory=dict)
+
+    def note(self, lines: Sequence[bytes], read: Sequence[Line | None]) -> None:
+        self.lines += len(lines)
+        for line, understood in zip(lines, read, strict=True):
+            if understood is None:
+                self.unreadable += 1
+                if (key := id_in(line)) is not None:
+                    self.torn[key] = line.decode("utf-8", "replace")
+
+    def whole(self, told: ProviderBatch) -> bool:
+        """Whether this is all that the provider says there is."""
+        files = told.output_file or told.error_file
+        return files is None or (not self.unreadable and self.lines >= told.done)
 
 
 class BatchedAsking:
@@ -280,8 +303,8 @@ class BatchedAsking:
         spent = batch.held  # until it is known
         try:
             told = await self._over(batch)
-            spent = await self._take_lines(batch, told)
-            spent += self._take_rest(batch, told)
+            taken, torn = await self._take_lines(batch, told)
+            spent = taken + self._take_rest(batch, told, torn)
         finally:
             batch.checked.set()
             self._budget.settle(batch.held, spent)
@@ -307,27 +330,45 @@ class BatchedAsking:
             note = f"{len(batches)} batch{'es' if len(batches) > 1 else ''} at the provider, {done:,} of {total:,} done"
             self._progress.advance(by, dollars=self._spent.dollars, note=note)
 
-    async def _take_lines(self, batch: _Batch, told: ProviderBatch) -> Cost:
-        """Take the answers and errors of a batch's files into the ledger; what they cost."""
-        spent = Cost()
+    async def _take_lines(self, batch: _Batch, told: ProviderBatch) -> tuple[Cost, dict[str, str]]:
+        """Take the answers and errors of a batch's files into the ledger; what they cost, and by id the lines that stayed unreadable.
+
+        Files that are not whole are fetched again before anything is given up: what is in them is paid for.
+        """
+        spent, taken, fetches = Cost(), 0, 0
+        while True:
+            reading = _Reading()
+            async with contextlib.aclosing(self._lines(batch, told)) as files:
+                async for lines in files:
+                    read = [read_line(line) for line in lines]
+                    reading.note(lines, read)
+                    answers = self._answers(batch, told, read)
+                    taken += len(answers)
+                    spent += self._record(answers)
+            fetches += 1
+            if reading.whole(told) or fetches >= self._model.max_attempts or not self._ledger.keys_waiting(batch.id):
+                self._passed_over += max(reading.lines - taken, 0)
+                return spent, reading.torn
+            await asyncio.sleep(self._model.backoff_s * 2.0 ** (fetches - 1))
+
+    async def _lines(self, batch: _Batch, told: ProviderBatch) -> AsyncGenerator[list[bytes], None]:
+        """The lines of a batch's files, some at a time."""
         for file in (told.output_file, told.error_file):
             if file is None:
                 continue
             with await self._desk.fetch(file, batch.provider_id) as lines:
                 while some := list(itertools.islice(lines, _LINES_AT_ONCE)):
-                    spent += self._take(batch, told, [read_line(line) for line in some])
+                    yield some
                     await asyncio.sleep(0)
-        return spent
 
-    def _take(self, batch: _Batch, told: ProviderBatch, lines: Sequence[Line | None]) -> Cost:
-        """Take some lines, in whatever order they come; a line that answers nothing, or what is answered already, is passed over."""
+    def _answers(self, batch: _Batch, told: ProviderBatch, lines: Sequence[Line | None]) -> list[tuple[Waiting, Completion]]:
+        """What some lines answer, in whatever order they come; a line that answers nothing, or what is answered already, is passed over."""
         found: dict[str, Line] = {}
         for line in lines:
             if line is not None:
                 found.setdefault(line.id, line)
         waiting = self._ledger.waiting(batch.id, list(found))
-        self._passed_over += len(lines) - len(waiting)
-        return self._record([(question, self._read(found[question.key], question.request, told)) for question in waiting])
+        return [(question, self._read(found[question.key], question.request, told)) for question in waiting]
 
     def _read(self, line: Line, request: Request, told: ProviderBatch) -> Completion:
         if not line.status:
@@ -339,18 +380,24 @@ class BatchedAsking:
             return failure(str(error), self._model.name)
         return completion if completion.finish_reason == "error" else dataclasses.replace(completion, latency_s=told.seconds)
 
-    def _take_rest(self, batch: _Batch, told: ProviderBatch) -> Cost:
+    def _take_rest(self, batch: _Batch, told: ProviderBatch, torn: Mapping[str, str]) -> Cost:
         """What becomes of a batch's questions that no line has answered; with that, the batch is done with."""
-        spent = Cost()
-        rest = self._ledger.waiting(batch.id)
+        waiting = self._ledger.waiting(batch.id)
+        rest = [question for question in waiting if question.key not in torn]
         with self._ledger.transaction():
+            spent = self._record([(question, self._torn(torn[question.key])) for question in waiting if question.key in torn])
             if told.status in _UNANSWERED:
                 words, fault = _UNANSWERED[told.status]
-                spent = self._record([(question, failure(words, self._model.name, fault=fault)) for question in rest])
+                spent += self._record([(question, failure(words, self._model.name, fault=fault)) for question in rest])
             elif told.queue_full and self._make_room(batch):
                 self._again |= {question.key: Question(question.key, question.request) for question in rest}
             self._ledger.note_batch(batch.id, "collected")
         return spent
+
+    def _torn(self, line: str) -> Completion:
+        words = "its line in the batch's file cannot be read"
+        failed = failure(words, self._model.name, fault=Fault("garbled", charged=True))
+        return dataclasses.replace(failed, raw=self._model.without_key(line))
 
     def _record(self, answers: Sequence[tuple[Waiting, Completion]]) -> Cost:
         """Take answers and failures into the ledger; what they cost, as far as this run pays for them."""

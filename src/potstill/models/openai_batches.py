@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import random
+import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ from urllib.parse import urljoin
 import aiohttp
 
 from potstill.errors import EndpointError
-from potstill.models.openai_http import OpenAIModel, Query
+from potstill.models.openai_http import OpenAIModel, Query, without_query
 from potstill.models.openai_wire import read_complaint
 from potstill.records import Fault, Request
 from potstill.store.atomic import store_error
@@ -42,6 +43,7 @@ _PAGE = 100
 _LONGEST_WAIT_S = 60.0
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CHUNK = 1 << 16
+_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]+)"')
 
 T = TypeVar("T")
 
@@ -223,16 +225,20 @@ class BatchDesk:
                 raise _Passing(*self._model.why(error)) from None
         if response.status in _REDIRECTS and "Location" in response.headers and redirects:
             return await self._download(urljoin(url, response.headers["Location"]), unknown, redirects - 1)
+        if self._model.is_foreign(url):
+            # A signed address: its words may repeat the signature, and a refusal says nothing of our key; the next try gets a new one.
+            raise _Passing(f"{response.status} from {without_query(url)}, where the file lies")
         raise self._refusal(url.removeprefix(self.address), response, text, unknown)
 
     def _refusal(self, path: str, response: aiohttp.ClientResponse, text: str, unknown: str) -> Exception:
         complaint = read_complaint(text)
+        where = self.address + without_query(path)
         if response.status in {404, 405, 501}:
             words = f"{response.status}: {complaint.words or 'without a word'}"
-            return EndpointError(f"{self.address}{path}: {words}; {unknown}")
+            return EndpointError(f"{where}: {words}; {unknown}")
         [failed] = self._model.read_refusal(response.status, complaint, response.headers, 1)
         if failed.fault is None:
-            return EndpointError(f"{self.address}{path}: {failed.error}")
+            return EndpointError(f"{where}: {failed.error}")
         return _Passing(failed.error or "", failed.fault)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -277,6 +283,12 @@ def read_line(line: bytes) -> Line | None:
         return Line(row["custom_id"], response["status_code"], json.dumps(response.get("body")))
     complaint = read_complaint(json.dumps({"error": row.get("error") or "the line says nothing"}))
     return Line(row["custom_id"], words=f"{complaint.code}: {complaint.words}" if complaint.code else complaint.words)
+
+
+def id_in(line: bytes) -> str | None:
+    """The custom id in a line that cannot be read as a whole, for it is cut off or garbled behind it."""
+    found = _ID.search(line)
+    return found.group(1).decode("utf-8", "replace") if found else None
 
 
 def _batch(row: dict[str, Any]) -> ProviderBatch:

@@ -161,7 +161,7 @@ class OpenAIModel:
     def call(
         self, method: str, url: str, *, json: object = None, form: aiohttp.FormData | None = None, query: Query = None, long: bool = False
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """One HTTP call; the key goes to the endpoint's own address alone. `long`: the time-out counts from byte to byte.
+        """One HTTP call; key and headers go to the endpoint's own address alone. `long`: the time-out counts from byte to byte.
 
         Whoever calls hands what it raises (aiohttp's errors, OSError, UnicodeError) to `why`.
         """
@@ -169,7 +169,7 @@ class OpenAIModel:
 
         limits = {"total": None, "sock_read": self._endpoint.timeout_s} if long else {"total": self._endpoint.timeout_s}
         timeout = aiohttp.ClientTimeout(**limits, sock_connect=self._endpoint.connect_timeout_s)
-        headers = self._key_headers() if url.startswith(self.address.partition(_DEPLOYMENTS)[0] + "/") else {}
+        headers = {} if self.is_foreign(url) else self._own_headers()
         return self._open_session().request(
             method, url, json=json, data=form, params=query, headers=headers, timeout=timeout, allow_redirects=False
         )
@@ -206,7 +206,7 @@ class OpenAIModel:
     async def _call(self, request: Request, count: int) -> list[Completion]:
         asked = self._dialect
         body = payload(self._endpoint.model, request, asked, count)
-        async with self._open_session().post(self._route, json=body, headers=self._key_headers(), allow_redirects=False) as response:
+        async with self._open_session().post(self._route, json=body, headers=self._own_headers(), allow_redirects=False) as response:
             # Whatever is kept of a body (its words, the body as it came) is kept without the key, should the server have repeated it.
             text = self.without_key(await response.text(encoding="utf-8", errors="replace"))
         if response.status == 200:
@@ -262,16 +262,21 @@ class OpenAIModel:
             return [Completion("", "content_filter", model=self.name, error=words)] * count
         if status in {400, 413, 422}:
             return self._failed(count, words)
-        where = f" to {self.without_key(headers['Location'])}" if "Location" in headers else ""
+        where = f" to {self.without_key(without_query(headers['Location']))}" if "Location" in headers else ""
         raise EndpointError(f"{self.address}: {words}{where}; this is not an address of chat completions: check `base_url`")
 
     def _failed(self, count: int, reason: str, fault: Fault | None = None, raw: str | None = None) -> list[Completion]:
         return [replace(failure(reason, self.name, fault=fault), raw=raw), *[failure(reason, self.name, fault=fault)] * (count - 1)]
 
-    def _key_headers(self) -> dict[str, str]:
-        if not self._key:
-            return {}
-        return {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
+    def is_foreign(self, url: str) -> bool:
+        """Whether an address is not the endpoint's own."""
+        return not url.startswith(self.address.partition(_DEPLOYMENTS)[0] + "/")
+
+    def _own_headers(self) -> dict[str, str]:
+        headers = dict(self._endpoint.headers)
+        if self._key:
+            headers |= {"api-key": self._key} if self._endpoint.api_version else {"Authorization": f"Bearer {self._key}"}
+        return headers
 
     def _open_session(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -279,7 +284,6 @@ class OpenAIModel:
         loop = asyncio.get_running_loop()
         if loop not in self._sessions:
             self._sessions[loop] = aiohttp.ClientSession(
-                headers=self._endpoint.headers,
                 timeout=aiohttp.ClientTimeout(total=self._endpoint.timeout_s, sock_connect=self._endpoint.connect_timeout_s),
                 connector=aiohttp.TCPConnector(limit=self.concurrency),
                 # A server on this machine is never behind the proxy that the environment names.
@@ -298,6 +302,11 @@ class OpenAIModel:
         if self._endpoint.api_key_file:
             return f"check the key in {self._endpoint.api_key_file}"
         return "no key was sent: name the environment variable that holds it in `teacher.api_key_env`"
+
+
+def without_query(url: str) -> str:
+    """An address fit to be shown: what lets its bearer in stands after the path where it is a signed one, else before the host."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def _checked_address(base_url: str) -> str:

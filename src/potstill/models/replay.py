@@ -25,8 +25,9 @@ _OUT_OF = ("response", "output", "body", "result")
 
 
 class ReplayModel:
-    """Answers a request by its messages: the first recorded answer to them for sample 0, the next for sample 1, and so on.
+    """Answers a request by its messages and sample: what a ledger holds under that sample, or the answer that comes next in the file.
 
+    Where a ledger has several answers for one sample (of several teachers, say), the later ones stand after its last sample.
     A request that was not recorded comes back as an error. The recording is indexed on disk, so memory does not grow with it. Raises
     ModelError where it cannot be read.
     """
@@ -39,7 +40,8 @@ class ReplayModel:
         self.name = name
         try:
             self.identity = f"replay:{hash_file(path)}"
-            self._ledger = path.open("rb").read(len(_SQLITE)) == _SQLITE
+            with path.open("rb") as file:
+                self._ledger = file.read(len(_SQLITE)) == _SQLITE
         except OSError as error:
             raise store_error(path, error) from None
         self._path = path
@@ -47,6 +49,7 @@ class ReplayModel:
         self._index.execute(
             "CREATE TABLE answer (question TEXT, sample INTEGER, completion TEXT, PRIMARY KEY (question, sample)) WITHOUT ROWID"
         )
+        self._index.execute("CREATE TABLE spare (id INTEGER PRIMARY KEY, question TEXT, sample INTEGER, completion TEXT)")
         self._fill()
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
@@ -75,35 +78,39 @@ class ReplayModel:
         return Completion(text, finish_reason, Usage(read, written), model=model or self.name, reasoning=reasoning)
 
     def _fill(self) -> None:
-        samples: dict[str, int] = {}
         self._index.execute("BEGIN")
-        for messages, completion in self._recorded():
-            question = _question(messages)
-            sample = samples.get(question, 0)
-            samples[question] = sample + 1
-            usage = completion.usage
-            kept = (
-                completion.text,
-                completion.finish_reason,
-                usage.input_tokens,
-                usage.output_tokens,
-                completion.model,
-                completion.reasoning,
-            )
-            self._index.execute("INSERT INTO answer VALUES (?, ?, ?)", (question, sample, json.dumps(kept)))
+        for messages, sample, completion in self._recorded():
+            self._keep(_question(messages), sample, completion)
+        # In the order of the samples, whatever the order in which they came back.
+        for question, answer in self._index.execute("SELECT question, completion FROM spare ORDER BY question, sample, id"):
+            self._append(question, answer)
+        self._index.execute("DROP TABLE spare")
         self._index.execute("COMMIT")
-        if not samples:
+        if self._index.execute("SELECT 1 FROM answer").fetchone() is None:
             raise ModelError(f"{self._path}: holds no recorded answer; it must be {_SHAPES}")
 
-    def _recorded(self) -> Iterator[tuple[Sequence[Message], Completion]]:
+    def _keep(self, question: str, sample: int | None, completion: Completion) -> None:
+        answer = _answer_json(completion)
+        if sample is None:
+            self._append(question, answer)
+        elif not self._index.execute("INSERT OR IGNORE INTO answer VALUES (?, ?, ?)", (question, sample, answer)).rowcount:
+            self._index.execute("INSERT INTO spare (question, sample, completion) VALUES (?, ?, ?)", (question, sample, answer))
+
+    def _append(self, question: str, answer: str) -> None:
+        after_the_last = "(SELECT coalesce(max(sample) + 1, 0) FROM answer WHERE question = ?1)"
+        self._index.execute(f"INSERT INTO answer VALUES (?1, {after_the_last}, ?2)", (question, answer))
+
+    def _recorded(self) -> Iterator[tuple[Sequence[Message], int | None, Completion]]:
+        """Messages, the sample where the recording tells it, and the answer."""
         if self._ledger:
             with LedgerView(self._path) as ledger:
-                yield from ((request.messages, completion) for _, request, completion in ledger.answers())
+                yield from ((request.messages, request.sample, completion) for _, request, completion in ledger.answers())
             return
         with self._path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield self._read_line(number, line)
+                    messages, completion = self._read_line(number, line)
+                    yield messages, None, completion
 
     def _read_line(self, number: int, line: str) -> tuple[Sequence[Message], Completion]:
         try:
@@ -118,6 +125,12 @@ class ReplayModel:
 
 def _question(messages: Iterable[Message]) -> str:
     return fingerprint([(message.role, message.content) for message in messages])
+
+
+def _answer_json(completion: Completion) -> str:
+    usage = completion.usage
+    tokens = (usage.input_tokens, usage.output_tokens)
+    return json.dumps((completion.text, completion.finish_reason, *tokens, completion.model, completion.reasoning))
 
 
 def _read_row(row: Mapping[str, Any]) -> tuple[list[Message], Completion] | None:

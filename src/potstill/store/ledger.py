@@ -564,9 +564,10 @@ class Ledger:
             raise ledger_error(path or self.path, error) from error
 
 
+IN_USE = "the ledger is in use by another process; wait for it, or give this run another name"
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: "the ledger is in use by another process; wait for it, or give this run another name",
-    sqlite3.SQLITE_LOCKED: "the ledger is in use by another process; wait for it, or give this run another name",
+    sqlite3.SQLITE_BUSY: IN_USE,
+    sqlite3.SQLITE_LOCKED: IN_USE,
     sqlite3.SQLITE_FULL: "the disk is full; free some space and run the same command again: what was answered is kept",
     sqlite3.SQLITE_READONLY: "the ledger may not be written to; check the permissions of the file and of its folder",
     sqlite3.SQLITE_PERM: "the ledger may not be written to; check the permissions of the file and of its folder",

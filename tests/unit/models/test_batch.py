@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ import pytest
 
 from potstill.errors import BudgetError, EndpointError, StoreError
 from potstill.models import openai_batches
-from potstill.models.ask import Answers, ask_all, ask_async
+from potstill.models.ask import Answers, ask_all, ask_async, request_key
 from potstill.models.batch import ask_batched, batch_price, by_batches
 from potstill.models.budget import Budget, Caps
 from potstill.models.echo import EchoModel
@@ -343,6 +344,9 @@ class TestRefusals:
 PASSING = {"reset": RESET, "429": refused(429, retry_after="0.01"), "500": refused(500), "503": refused(503), "torn": TORN_JSON}
 
 
+CUT_OFF = '{"id": "r0", "custom_id": "KEY", "response": {"status_code": 200, "bo'
+
+
 class TestPassingFaults:
     """What fails for the moment is tried again, and nothing is handed in twice."""
 
@@ -383,10 +387,26 @@ class TestPassingFaults:
 
     def test_lines_that_cannot_be_read_are_passed_over_and_their_rows_asked_again(self, tmp_path: Path) -> None:
         torn = Fault(body='not a line\n{"custom_id": 7}\n[]\n{"custom_id": "x", "resp')
-        with OpenAIStub(batch_faults={"content": [torn]}) as stub, ledger_at(tmp_path) as ledger:
+        with OpenAIStub(batch_faults={"content": [torn] * 3}) as stub, ledger_at(tmp_path) as ledger:
             answers = ask(stub, questions(3), ledger)
             assert (answers.asked, answers.failed, answers.passed_over) == (3, 0, 4)
             assert states(ledger) == (3, 3, 0)
+
+    @pytest.mark.parametrize("rest", ["", CUT_OFF], ids=["between lines", "in a line"])
+    def test_a_file_that_was_cut_off_in_silence_is_fetched_again_and_nothing_bought_twice(self, rest: str, tmp_path: Path) -> None:
+        with OpenAIStub(batch_faults={"content": [Fault(body=rest)] * 2}) as stub, ledger_at(tmp_path) as ledger:
+            answers = ask(stub, questions(3), ledger)
+            assert (answers.asked, answers.failed, answers.passed_over, len(stub.desk.batches)) == (3, 0, 0, 1)
+            assert states(ledger) == (3, 0, 0)
+
+    def test_a_line_that_stays_cut_off_is_kept_with_its_failed_call(self, tmp_path: Path) -> None:
+        with OpenAIStub() as stub, ledger_at(tmp_path) as ledger:
+            line = CUT_OFF.replace("KEY", request_key(model_of(stub), questions(1)[0]))
+            stub._batch_faults["content"] = [Fault(body=line)] * 3
+            assert ask(stub, questions(1), ledger).asked == 1
+            assert states(ledger) == (1, 1, 0)
+            [(raw, error)] = ledger._db.execute("SELECT raw, error FROM attempt WHERE state = 'failed'")
+            assert (zlib.decompress(raw).decode(), error) == (line, "after 1 attempt: its line in the batch's file cannot be read")
 
     def test_a_model_that_wants_max_completion_tokens_is_asked_so_in_the_next_batch(self, tmp_path: Path) -> None:
         words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
@@ -574,6 +594,34 @@ def test_azures_batches_stand_above_the_deployments_and_name_theirs(monkeypatch:
     assert (line["custom_id"], line["method"], line["url"]) == ("key", "POST", "/chat/completions")
 
 
+@pytest.mark.parametrize("status", [403, 404, 302, 500])
+def test_a_signed_address_is_told_without_its_signature(tmp_path: Path, status: int) -> None:
+    elsewhere = socket.create_server(("127.0.0.1", 0))
+    there = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/file"
+
+    def serve() -> None:
+        words = b"AccessDenied: Signature=planted-signature"
+        reply = (
+            f"HTTP/1.1 {status} No\r\nConnection: close\r\nLocation: {there}?Signature=planted-signature\r\nContent-Length: {len(words)}"
+        )
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = elsewhere.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(reply.encode() + b"\r\n\r\n" + words)
+
+    threading.Thread(target=serve, daemon=True).start()
+    away = Fault(302, headers={"Location": f"{there}?Signature=planted-signature"})
+    with OpenAIStub(batch_faults={"content": [away] * 3}) as stub, ledger_at(tmp_path) as ledger:
+        with pytest.raises(EndpointError, match=rf"{status} from {there}, where the file lies") as told:
+            ask(stub, questions(3), ledger)
+        assert len(stub.desk.batches) == 1
+    elsewhere.close()
+    assert "planted-signature" not in str(told.value)
+    assert b"planted-signature" not in (tmp_path / "ledger.sqlite").read_bytes()
+
+
 def test_a_file_that_lies_elsewhere_is_fetched_without_telling_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "sk-planted-0123456789")
     heard: list[bytes] = []
@@ -591,8 +639,9 @@ def test_a_file_that_lies_elsewhere_is_fetched_without_telling_the_key(tmp_path:
     thread = threading.Thread(target=serve)
     thread.start()
     with OpenAIStub(key="sk-planted-0123456789", batch_faults={"content": [away]}) as stub, ledger_at(tmp_path) as ledger:
-        assert ask(stub, questions(3), ledger, api_key_env="SOME_KEY").asked == 3
+        assert ask(stub, questions(3), ledger, api_key_env="SOME_KEY", headers={"X-Team": "planted-team"}).asked == 3
     thread.join()
     elsewhere.close()
     assert heard
+    assert b"planted-team" not in heard[0]
     assert b"sk-planted" not in heard[0]

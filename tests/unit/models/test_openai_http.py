@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -160,9 +161,10 @@ def test_a_call_that_fails_by_itself_is_not_tried_again(fault: Fault, reason: st
         (refused(429, "quota", code="insufficient_quota"), r"the account has no credit left"),
         (refused(405, "GET only"), r"405: GET only; this is not an address of chat completions: check `base_url`"),
         (Fault(301, headers={"Location": "https://elsewhere/v1"}), r"301: without a word to https://elsewhere/v1; this is not an address"),
+        (Fault(301, headers={"Location": "https://me:secret@elsewhere/v1?signature=x#y"}), r"a word to https://elsewhere/v1; this is not"),
         (Fault(body='{"error": {"message": "bad key", "code": 401}}'), r"401: bad key"),
     ],
-    ids=["401", "403", "404", "model", "model code", "402", "quota", "405", "redirect", "401 at 200"],
+    ids=["401", "403", "404", "model", "model code", "402", "quota", "405", "redirect", "signed redirect", "401 at 200"],
 )
 def test_a_broken_contract_stops_the_run_at_once_in_the_providers_words(fault: Fault, message: str) -> None:
     with OpenAIStub(always=fault) as stub:
@@ -170,6 +172,25 @@ def test_a_broken_contract_stops_the_run_at_once_in_the_providers_words(fault: F
             ask(endpoint(stub))
         assert len(stub.calls) == 1
         assert stub.base_url in str(caught.value)
+
+
+def test_the_specs_headers_go_with_each_call() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        spec = TeacherSpec(model="small", base_url=f"http://127.0.0.1:{server.getsockname()[1]}/v1", headers={"X-Team": "red"})
+        heard: list[bytes] = []
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                heard.append(connection.recv(1 << 16))
+                connection.sendall(b"HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(EndpointError):
+            ask(spec)
+        thread.join()
+    assert b"X-Team: red\r\n" in heard[0]
 
 
 def test_nobody_at_the_address_is_told_with_the_address() -> None:

@@ -1,6 +1,7 @@
 """Recorded answers: whatever their shape, they come back; what was not recorded is an error of its row."""
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -51,6 +52,34 @@ def test_an_earlier_ledger_answers_for_any_sampling(tmp_path):
         ledger.record(["k"], [Completion("Whisky.", "stop", Usage(9, 3), model="big", reasoning="Hm.")], [0.1])
     [answer] = replay(path, Request(REQUEST.messages, Sampling(99, temperature=0.3)))
     assert (answer.text, answer.reasoning, answer.usage, answer.model) == ("Whisky.", "Hm.", Usage(9, 3), "big")
+
+
+def test_a_ledgers_samples_keep_their_numbers_and_second_answers_come_after_them(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    came = [(1, "first teacher, 1"), (0, "first teacher, 0"), (1, "second teacher, 1"), (0, "second teacher, 0")]
+    with Ledger(path) as ledger:
+        for number, (sample, text) in enumerate(came):
+            ledger.intend([str(number)], [Request(REQUEST.messages, REQUEST.sampling, sample)], "teacher")
+            ledger.record([str(number)], [Completion(text, "stop")], [0.1])
+    answers = replay(path, *(Request(REQUEST.messages, REQUEST.sampling, sample) for sample in range(4)))
+    assert [answer.text for answer in answers] == ["first teacher, 0", "first teacher, 1", "second teacher, 0", "second teacher, 1"]
+
+
+def test_a_sample_that_has_no_answer_in_the_ledger_is_not_given_anothers(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        ledger.intend(["k"], [Request(REQUEST.messages, REQUEST.sampling, 1)], "teacher")
+        ledger.record(["k"], [Completion("Rum.", "stop")], [0.1])
+    none, rum = replay(path, REQUEST, Request(REQUEST.messages, REQUEST.sampling, 1))
+    assert (none.finish_reason, rum.text) == ("error", "Rum.")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning", "error::ResourceWarning")
+def test_a_recording_is_closed_when_it_was_read(tmp_path):
+    path = tmp_path / "recorded.jsonl"
+    path.write_text(json.dumps({"prompt": "x", "completion": "y"}), encoding="utf-8")
+    ReplayModel(path)
+    gc.collect()
 
 
 def test_equal_questions_are_samples_and_what_is_not_recorded_is_an_error(tmp_path):

@@ -72,3 +72,35 @@ def test_what_is_no_ledger_is_told_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a ledger"):
         LedgerView(path)
     assert bytes_of(tmp_path) == {"ledger.sqlite": b"no ledger at all" * 100}
+
+
+def many(count: int) -> tuple[list[str], list[Request]]:
+    return [f"key {number}" for number in range(count)], [REQUEST] * count
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["whole", "half written"])
+def test_a_ledger_that_is_written_to_while_it_is_looked_at_is_in_use_not_damaged(tmp_path: Path, damaged: bool) -> None:
+    path = tmp_path / "ledger.sqlite"
+    keys, requests = many(2000)
+    with Ledger(path) as ledger:
+        ledger.intend(keys, requests, "echo")
+        ledger.record(keys, [Completion("blue" * 100, "stop")] * len(keys), [0.0] * len(keys))
+    with LedgerView(path) as view:
+        answers = view.answers()
+        next(answers)
+        if damaged:
+            path.write_bytes(path.read_bytes()[:4096] + b"?" * (path.stat().st_size - 4096))
+        else:
+            one_answer(path)
+        with pytest.raises(StoreError, match="in use by another process"):
+            list(answers)
+        with pytest.raises(StoreError, match="in use by another process"):
+            view.usage()
+
+
+def test_a_ledger_that_was_damaged_before_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    one_answer(path)
+    path.write_bytes(path.read_bytes()[:4096] + b"?" * (path.stat().st_size - 4096))
+    with pytest.raises(StoreError, match="is damaged"), LedgerView(path) as view:
+        view.usage()

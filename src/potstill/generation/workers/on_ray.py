@@ -105,7 +105,8 @@ def ask_on_ray(run: Run, interview: Interview, rows: Rows, count: int, budget: B
         ends = _run_workers(ray, run, job, Feed(parts, run.events, interview.ledger.dollars()))
     take_in(folder, interview.ledger)
     budget.spent = interview.ledger.spent()
-    recall_calls((seat.model for seat in interview.seats), interview.ledger.recent(job.since), time.time())
+    models = {seat.model.identity: seat.model for seat in interview.seats}
+    recall_calls(models.values(), interview.ledger.recent(job.since), time.time())
     _raise_first(ends)
 
 
