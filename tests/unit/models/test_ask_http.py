@@ -41,6 +41,7 @@ def test_a_model_that_served_several_event_loops_leaves_no_connection_behind(led
         before = len(os.listdir("/proc/self/fd"))
         for number in range(10):
             asyncio.run(ask_async(model, rows(100)[10 * number : 10 * (number + 1)], ledger))
+        gc.collect()
         # Those of the last two loops at most; each connection has two ends in this process.
         assert len(os.listdir("/proc/self/fd")) <= before + 2 * 2 * 4
         asyncio.run(model.close())

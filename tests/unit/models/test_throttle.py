@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 
@@ -257,7 +258,7 @@ def test_calls_start_one_after_the_other_and_then_leave_as_soon_as_others_come_b
         for _ in range(32):
             tickets.append(await throttle.admit(1))
             times.append(clock())
-        assert [after - before for before, after in zip(times, times[1:], strict=False)] == pytest.approx([0.002] * 31)
+        assert [after - before for before, after in itertools.pairwise(times)] == pytest.approx([0.002] * 31)
         for ticket in tickets:
             throttle.settle(ticket, 1, None)
         before = clock()
