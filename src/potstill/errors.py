@@ -10,6 +10,7 @@ PotstillError                  a user can act on it; the CLI prints its message 
 │   ├── EndpointError          an endpoint broke the contract (key, address, model name): the run stops
 │   └── BudgetError            a cap on dollars, tokens, calls or minutes is reached, or cannot be kept
 ├── StoreError                 a file or folder cannot be read or written (disk full, read-only, locked)
+├── EngineError                a cluster cannot be reached, or its workers cannot do their work
 ├── TrainingError              training cannot go on (loss not finite, nothing to train on)
 └── JobError                   a job or a registered model is not there, or not in the needed state
 
@@ -67,6 +68,10 @@ class BudgetError(ModelError):
 
 class StoreError(PotstillError):
     """A file or folder cannot be read or written."""
+
+
+class EngineError(PotstillError):
+    """A cluster cannot be reached, or its workers cannot do their work."""
 
 
 class TrainingError(PotstillError):

@@ -40,3 +40,12 @@ def test_all_recipes_load() -> None:
     assert specs
     for path in specs:
         RunSpec.model_validate(yaml.safe_load(path.read_text()))
+
+
+def test_the_specs_in_the_guide_to_generation_are_ones() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "generation.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    rest = {"name": "n", "task": {"type": "nli", "labels": ["a", "b"]}, "data": {"train": "t"}, "student": {"model": "s"}}
+    for block in blocks:
+        shown = yaml.safe_load(block)
+        RunSpec.model_validate(rest | ({} if "teachers" in shown else {"teacher": {"model": "t"}}) | shown)

@@ -69,7 +69,9 @@ class Job:
 
     def over_http(self, *faults: Fault | None, always: Fault | None = None) -> OpenAIStub:
         stub = self.open_later.enter_context(OpenAIStub(faults=faults, always=always))
-        self.set(teacher={"model": "tiny", "base_url": stub.base_url, "max_attempts": 1}, generation={"concurrency": 1})
+        self.set(
+            teacher={"model": "tiny", "base_url": stub.base_url, "max_attempts": 1, "patience_minutes": 0}, generation={"concurrency": 1}
+        )
         self.set(student={"carve": None, "model": str(self.teacher)})
         return stub
 

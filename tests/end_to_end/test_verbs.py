@@ -43,7 +43,8 @@ def call(job: Path, verb: str, *arguments: str) -> str:
 
 def plan(job: Path, verb: str, *arguments: str) -> list[tuple[str, str]]:
     """Action and reason of each stage, as `--dry-run` tells them."""
-    lines = [line.split(maxsplit=2) for line in call(job, verb, "--dry-run", *arguments).splitlines()]
+    stages, _, _ = call(job, verb, "--dry-run", *arguments).partition("\n\n")  # what it takes comes after
+    lines = [line.split(maxsplit=2) for line in stages.splitlines()]
     return [(action, reason) for _, action, reason in lines]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from potstill.cli.run import RunsOption
 from potstill.errors import SpecError
 from potstill.spec import load_data_sections, load_spec
 
@@ -16,14 +17,16 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec, as in training.epochs=5.")
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the teacher whether it answers.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the teachers whether they answer.")] = False,
+    runs: RunsOption = Path("runs"),
 ) -> None:
     """Find all mistakes in spec, data and models before anything is spent, and estimate what the run takes. Exits with 1 for any."""
     # Imported here, as in the other verbs: what one verb needs shall not slow down the others, nor `--help`.
     from potstill.cli.examine import Examination, Findings, examine_data
 
     try:
-        found = Examination(load_spec(spec, overrides or ()), offline=offline).findings()
+        loaded = load_spec(spec, overrides or ())
+        found = Examination(loaded, runs / loaded.name, offline=offline).findings()
     except SpecError as error:
         found = Findings(problems=str(error).splitlines())
         data_sections = load_data_sections(spec, overrides or ())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from potstill.models.look_up import LocalModel
 from potstill.records import Example, Message
-from potstill.spec import PriceSpec, RunSpec
+from potstill.spec import RunSpec
 from potstill.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class SplitSize:
     """A split in tokens: the `questions` that it asks, tokens `read` and `written` by them all.
 
     `lengths` are those of the rows looked at, prompt and known answer together; `longest` with answers as long as the task allows where
-    none is known. `counted` says that all answers were measured on references.
+    none is known.
     """
 
     questions: int
@@ -54,7 +54,6 @@ class SplitSize:
     written: int
     lengths: tuple[int, ...]
     longest: tuple[int, ...]
-    counted: bool
 
 
 def measure_split(rows: Sequence[Example], task: Task, tokenizer: Tokenizer | None) -> SplitSize:
@@ -69,7 +68,6 @@ def measure_split(rows: Sequence[Example], task: Task, tokenizer: Tokenizer | No
         written=round(sum(_longest(answer, task) for _, answer in sizes) * scale),
         lengths=tuple(max((prompt + (answer or 0) for prompt, answer in of_row), default=0) for of_row in asked),
         longest=tuple(max((prompt + _longest(answer, task) for prompt, answer in of_row), default=0) for of_row in asked),
-        counted=all(answer is not None for _, answer in sizes),
     )
 
 
@@ -91,62 +89,37 @@ def sample_rows(rows: Sequence[Example]) -> list[Example]:
     return [rows[index * len(rows) // SAMPLE_ROWS] for index in range(SAMPLE_ROWS)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Bill:
-    """What a model is asked for; `counted` as in SplitSize."""
+    """What a model is asked for: calls, tokens read and written."""
 
     calls: int = 0
     read: int = 0
     written: int = 0
-    counted: bool = True
 
     def __add__(self, other: Bill) -> Bill:
-        return Bill(self.calls + other.calls, self.read + other.read, self.written + other.written, counted=self.counted and other.counted)
+        return Bill(self.calls + other.calls, self.read + other.read, self.written + other.written)
 
-    def dollars(self, price: PriceSpec | None) -> float | None:
-        """What it costs; None where the price is unknown."""
-        if price is None or price.input_per_million is None or price.output_per_million is None:
-            return None
-        return (self.read * price.input_per_million + self.written * price.output_per_million) / 1e6
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.read + self.written
+
+    def times(self, share: float) -> Bill:
+        """So many times of it, rounded."""
+        return Bill(round(self.calls * share), round(self.read * share), round(self.written * share))
 
 
 def bill_of(size: SplitSize) -> Bill:
     """All questions of a split, asked once."""
-    return Bill(size.questions, size.read, size.written, size.counted)
+    return Bill(size.questions, size.read, size.written)
 
 
-def latency_bill(spec: RunSpec, test: SplitSize) -> Bill:
+def latency_bill(spec: RunSpec, test: Bill) -> Bill:
     """The test questions that a system is asked once more, one by one, for the clock."""
-    calls = min(spec.evaluation.latency_rows, test.questions) + _WARM_UP
-    share = calls / max(test.questions, 1)
-    return Bill(calls, round(test.read * share), round(test.written * share), test.counted)
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """What the teacher is asked for: `generating` labels of training rows (and of validation rows that lack references), and `evaluated`.
-
-    `timed` are the calls of the evaluation that are made one by one, for the clock.
-    """
-
-    generating: Bill
-    evaluated: Bill
-    timed: Bill
-
-    @property
-    def whole(self) -> Bill:
-        """All of it."""
-        return self.generating + self.evaluated + self.timed
-
-
-def teacher_bill(spec: RunSpec, sizes: dict[str, SplitSize]) -> Teaching:
-    """The teacher's share of a run; validation rows are its, too, where some lack references."""
-    generating = bill_of(sizes["train"])
-    if not sizes["validation"].counted:
-        generating += bill_of(sizes["validation"])
-    if "teacher" not in spec.evaluation.systems:
-        return Teaching(generating, Bill(), Bill())
-    return Teaching(generating, bill_of(sizes["test"]), latency_bill(spec, sizes["test"]))
+    calls = min(spec.evaluation.latency_rows, test.calls) + _WARM_UP
+    share = calls / max(test.calls, 1)
+    return Bill(calls, round(test.read * share), round(test.written * share))
 
 
 def asking_seconds(bill: Bill, parameters: float | None) -> float | None:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from potstill.cli.estimate import SplitSize, measure_split, teacher_bill
+from potstill.cli.demands import notes_on, problems_of
+from potstill.cli.estimate import SplitSize, measure_split
 from potstill.cli.forecast import Forecast
+from potstill.cli.past import Past, judge_of
+from potstill.cli.rehearse import Rehearsal, Takes
 from potstill.data.inspect import DataReport, inspect_data
+from potstill.data.ondisk import Dataset
 from potstill.errors import PotstillError, SpecError
+from potstill.generation.prompting import build_strategy
+from potstill.generation.prompting.examples import choose_examples
 from potstill.models.base import Model
-from potstill.models.load import endpoint_of, load_teacher
-from potstill.models.look_up import LocalModel
+from potstill.models.load import endpoint_of, load_teacher, weights_of
+from potstill.models.locate import is_local
+from potstill.models.look_up import LocalModel, look_up
 from potstill.records import Completion, Message, Request, Sampling
-from potstill.spec import RunSpec
+from potstill.spec import RunSpec, TeacherSpec
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import foresee
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _PROBE_SECONDS = 30.0
 _SPLITS = ("train", "validation", "test")
@@ -51,12 +64,16 @@ def examine_data(spec: RunSpec, found: Findings) -> DataReport:
 
 
 class Examination:
-    """Looks at everything that a spec names. Nothing is fetched, written or spent, but one tiny call to an endpoint unless `offline`."""
+    """Looks at everything that a spec names. Nothing is fetched, written or spent, but one tiny call to each endpoint unless `offline`.
 
-    def __init__(self, spec: RunSpec, *, offline: bool) -> None:
-        self._spec, self._offline = spec, offline
+    `folder` is the run's, whose ledger is looked at.
+    """
+
+    def __init__(self, spec: RunSpec, folder: Path, *, offline: bool) -> None:
+        self._spec, self._folder, self._offline = spec, folder, offline
         self._found = Findings()
         self._call_seconds: float | None = None
+        self._local: dict[str, LocalModel] = {}
 
     def findings(self) -> Findings:
         """Do it all. What is wrong is gathered, not raised; raises StoreError where the temporary folder is full."""
@@ -65,29 +82,51 @@ class Examination:
         task = self._build_task()
         self._check_metrics(task)
         if task is not None and all(self._data.counts.get(split) for split in _SPLITS):
-            readers = [model.tokenizer for model in (self._teacher, self._student) if model is not None and model.tokenizer is not None]
-            tokenizer = readers[0] if readers else None
-            sizes = {split: measure_split(self._data.splits[split], task, tokenizer) for split in _SPLITS}
-            self._check_lengths(sizes, exactly=tokenizer is not None)
-            forecast = Forecast(self._spec, self._teacher, self._student, self._call_seconds)
-            self._found.facts += forecast.facts(sizes, teacher_bill(self._spec, sizes))
+            self._found.problems += problems_of(self._spec, self._data.splits["train"])
+            self._found.notes += notes_on(self._spec, self._data.splits["train"], self._data.splits["validation"])
+            self._foresee(task)
         return self._found
+
+    def _foresee(self, task: Task) -> None:
+        tokenizer, splits = _tokenizer_of(self._teacher, self._student), self._data.splits
+        sizes = {split: measure_split(splits[split], task, tokenizer) for split in _SPLITS}
+        self._check_lengths(sizes, exactly=tokenizer is not None)
+        try:
+            takes, past = _rehearse(self._spec, self._folder, task, splits, tokenizer, evaluates=True)
+        except PotstillError as error:
+            if str(error) not in self._found.problems:
+                self._found.problems.append(str(error))
+            return
+        forecast = Forecast(self._spec, takes, self._local, past, self._call_seconds)
+        self._found.facts += forecast.whole(self._student, sizes)
 
     def _look_at_models(self) -> None:
         seen = foresee(self._spec)
         self._teacher, self._student = seen.teacher, seen.origin
-        if self._teacher is None:
-            self._probe()
-        else:
-            self._present("teacher", self._teacher)
+        self._found.problems += seen.problems
+        for number, teacher in enumerate(self._spec.all_teachers):
+            self._look_at("teacher", teacher, self._teacher if number == 0 else None)
+        judge = judge_of(self._spec)
+        if judge is not None and judge not in self._spec.all_teachers:
+            self._look_at("judge", judge, None)
         if self._student is not None and self._student is not self._teacher:
             self._present("student", self._student)
         carve = self._spec.student.carve
         if carve is not None and self._student is not None and self._student.layers is not None:
             self._fact("carved", f"{carve.layers} of {self._student.layers} layers, vocabulary: {carve.vocabulary}")
-        self._found.problems += seen.problems
-        known = [model for model in (self._teacher, self._student) if model is not None]
+        known = [*self._local.values(), *([self._student] if self._student is not None else [])]
         self._found.notes += dict.fromkeys(note for model in known for note in model.notes)
+
+    def _look_at(self, role: str, teacher: TeacherSpec, seen: LocalModel | None) -> None:
+        """Look up a local model (unless it is `seen` already), open a recording, ask an endpoint."""
+        if not is_local(teacher):
+            self._probe(role, teacher)
+            return
+        found = seen or look_up(weights_of(teacher))
+        if seen is None:
+            self._found.problems += (f"{role} {teacher.title}: {problem}" for problem in found.problems)
+        self._local[teacher.title] = found
+        self._present(role, found)
 
     def _present(self, role: str, model: LocalModel) -> None:
         if model.problems and model.place is None:
@@ -95,28 +134,35 @@ class Examination:
         size = f"{model.parameters / 1e6:,.1f} M parameters" if model.parameters else "size not known yet"
         self._fact(role, f"{model.name}, {size}, {'on this machine' if model.place else 'fetched when it is first used'}")
 
-    def _probe(self) -> None:
-        """Ask an endpoint, and the echo, one tiny question."""
+    def _probe(self, role: str, teacher: TeacherSpec) -> None:
+        """Open a recording; ask an endpoint, and the echo, one tiny question."""
         import asyncio
 
-        teacher = endpoint_of(self._spec.teacher)
-        hasty = self._spec.teacher.model_copy(update={"max_attempts": 1, "timeout_s": min(self._spec.teacher.timeout_s, _PROBE_SECONDS)})
-        where = f"{teacher.model} at {teacher.base_url}" if teacher.base_url else "the shipped echo"
+        named = endpoint_of(teacher)
+        hasty = teacher.model_copy(update={"max_attempts": 1, "timeout_s": min(teacher.timeout_s, _PROBE_SECONDS)})
+        where = f"{named.model} at {named.base_url}" if named.base_url else "the shipped echo"
+        # Of one model the role says who it is; of several, the name.
+        who = role if role == "judge" or len(self._spec.all_teachers) == 1 else f"{role} {teacher.title}"
         try:
             model = load_teacher(hasty, self._spec.generation)
+            if teacher.replay is not None:
+                self._fact(role, f"{teacher.title}, as recorded in {teacher.replay}")
+                return
             if self._offline:
-                self._fact("teacher", f"{where}, not asked (--offline)")
+                self._fact(role, f"{where}, not asked (--offline)")
                 return
             started = time.monotonic()
             answer = asyncio.run(_ask_once(model))
         except PotstillError as error:
-            self._found.problems.append(f"teacher: {error}")
+            self._found.problems.append(f"{who}: {error}")
             return
         if answer.finish_reason == "error" and not _ran_out(answer):
-            self._found.problems.append(f"teacher: {where} does not answer: {answer.error}")
+            self._found.problems.append(f"{who}: {where} does not answer: {answer.error}")
             return
-        self._call_seconds = time.monotonic() - started
-        self._fact("teacher", f"{where}, answers ({self._call_seconds:.2f} s)")
+        seconds = time.monotonic() - started
+        if named.base_url:
+            self._call_seconds = max(self._call_seconds or 0.0, seconds)
+        self._fact(role, f"{where}, answers ({seconds:.2f} s)")
 
     def _labels(self) -> tuple[str, ...]:
         return self._spec.task.labels or tuple(self._data.label_counts)
@@ -172,6 +218,45 @@ class Examination:
 
     def _fact(self, title: str, text: str) -> None:
         self._found.facts.append((title, text))
+
+
+def foresee_asking(spec: RunSpec, folder: Path, found: Findings, *, evaluates: bool) -> None:
+    """The lines on what the teachers are asked, into `found.facts`; nobody is asked.
+
+    With problems in the data, which go into `found`, there are none. Raises DataError where worked examples are missing, and StoreError.
+    """
+    data = inspect_data(spec)
+    found.problems += data.problems
+    labels = spec.task.labels or tuple(data.label_counts)
+    if found.problems or not all(data.counts.get(split) for split in _SPLITS):
+        return
+    task = build_task(spec.task, labels)
+    seen = foresee(spec)
+    local = {
+        teacher.title: seen.teacher if number == 0 and seen.teacher is not None else look_up(weights_of(teacher))
+        for number, teacher in enumerate(spec.all_teachers)
+        if is_local(teacher)
+    }
+    takes, past = _rehearse(spec, folder, task, data.splits, _tokenizer_of(seen.teacher, seen.origin), evaluates=evaluates)
+    found.facts += Forecast(spec, takes, local, past).asking()
+
+
+def _rehearse(
+    spec: RunSpec, folder: Path, task: Task, splits: Mapping[str, Dataset], tokenizer: Tokenizer | None, *, evaluates: bool
+) -> tuple[Takes, Past]:
+    prompting = spec.generation.prompting
+    examples = choose_examples(prompting.examples, build_strategy(prompting), task, splits["train"])
+    past = Past(spec, task, folder, examples)
+    rehearsal = Rehearsal(spec, task, tokenizer, past, examples)
+    rehearsal.generation(splits["train"], splits["validation"])
+    if evaluates:
+        rehearsal.evaluation(splits["test"])
+    return rehearsal.takes, past
+
+
+def _tokenizer_of(*models: LocalModel | None) -> Tokenizer | None:
+    """Whose tokens count: the teacher's, else the student's."""
+    return next((model.tokenizer for model in models if model is not None and model.tokenizer is not None), None)
 
 
 async def _ask_once(model: Model) -> Completion:

@@ -50,13 +50,31 @@ def go(spec: RunSpec, runs: Path, until: StageName | None, dry_run: bool) -> Non
     """Run the pipeline with a view of it, and end with the table where the report is among the stages."""
     folder = runs / spec.name
     if dry_run:
-        for plan in plan_run(spec, folder, until=until):
+        plans = plan_run(spec, folder, until=until)
+        for plan in plans:
             typer.echo(f"{TITLES[plan.stage]:<10}{plan.action:<8}{plan.reason}")
+        todo = {plan.stage for plan in plans if plan.action != "skip"}
+        if "generate" in todo:
+            show_price(spec, folder, evaluates="evaluate" in todo)
         return
     with open_view() as view:
         finished = run_pipeline(spec, folder, until=until, listeners=(view,))
     if until in (None, "report"):
         show_result(finished)
+
+
+def show_price(spec: RunSpec, folder: Path, *, evaluates: bool) -> None:
+    """Print what the teachers would be asked, and what that costs; nobody is asked, nothing is written."""
+    from potstill.cli.examine import Findings, foresee_asking
+
+    found = Findings()
+    foresee_asking(spec, folder, found, evaluates=evaluates)
+    typer.echo()
+    for title, text in found.facts:
+        typer.echo(f"{title:<10}{text}")
+    if found.problems:
+        count = len(found.problems)
+        typer.echo(f"unknown   what it takes: {count} problem{'' if count == 1 else 's'} in data or models, which `potstill check` lists")
 
 
 def show_result(finished: Run) -> None:

@@ -18,6 +18,7 @@ from potstill.data.text import jaccard
 Shingles = frozenset[str]
 
 PERMUTATIONS = 256
+SEED = 42
 RECALL = 0.995
 """A pair exactly at the threshold is proposed with at least this chance; a closer pair with a higher one."""
 TEMPLATE_SHARE = 0.1
@@ -37,6 +38,16 @@ def band_rows(threshold: float) -> int:
     """
     sizes = [2**power for power in range(PERMUTATIONS.bit_length())]
     return max((size for size in sizes if 1 - (1 - threshold**size) ** (PERMUTATIONS // size) >= RECALL), default=1)
+
+
+def hash_bands(digests: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
+    """Rows of MinHash values (n, PERMUTATIONS) as one hash for each `band` of them (n, bands)."""
+    values = digests.reshape(len(digests), -1, band)
+    hashes = np.zeros(values.shape[:2], dtype=np.uint64)
+    for column in range(band):
+        hashes = (hashes ^ values[:, :, column]) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
 
 
 def template_shingles(rows: Iterable[Shingles]) -> Shingles:
@@ -97,13 +108,8 @@ class NearIndex:
         if not rows:
             return np.zeros((PERMUTATIONS // self._band, 0), dtype=np.uint64)
         tokens = [list(row) or [self._unlike_any()] for row in rows]
-        digests = rensa.RMinHash.digest_matrix_from_token_sets(tokens, PERMUTATIONS, 42).to_rows()
-        values = np.asarray(digests, dtype=np.uint64).reshape(len(rows), -1, self._band)
-        hashes = np.zeros(values.shape[:2], dtype=np.uint64)
-        for column in range(self._band):
-            hashes = (hashes ^ values[:, :, column]) * np.uint64(0x9E3779B97F4A7C15)
-            hashes ^= hashes >> np.uint64(29)
-        return np.ascontiguousarray(hashes.T)
+        digests = rensa.RMinHash.digest_matrix_from_token_sets(tokens, PERMUTATIONS, SEED).to_rows()
+        return np.ascontiguousarray(hash_bands(np.asarray(digests, dtype=np.uint64), self._band).T)
 
     def _unlike_any(self) -> str:
         """A token that no text holds: rows without shingles must not look alike."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from potstill.data.grams import mix
 from potstill.data.intake import BoolArray, UIntArray
 from potstill.data.text import hash64
 from potstill.errors import DataError
@@ -21,7 +22,7 @@ def split_off(units: UIntArray, count: int, *, seed: int, name: str, keep: int =
     spare = len(distinct) - keep
     if spare < 1:
         raise DataError(f"too few rows are left to split a {name} set off; make the shares in `data` smaller, or name a file of its own")
-    order = np.argsort(_mix(distinct ^ np.uint64(hash64(f"{seed} {name}"))), kind="stable")
+    order = np.argsort(mix(distinct ^ np.uint64(hash64(f"{seed} {name}"))), kind="stable")
     chosen = np.zeros(len(distinct), dtype=np.bool_)
     room = min(count, len(units) - 1)
     for unit in order:
@@ -35,10 +36,3 @@ def split_off(units: UIntArray, count: int, *, seed: int, name: str, keep: int =
         chosen[order[np.argmin(sizes[order])]] = True
     result: BoolArray = chosen[members]
     return result
-
-
-def _mix(values: UIntArray) -> UIntArray:
-    """SplitMix64's finaliser (Steele et al. 2014): every bit of the input moves every bit of the output."""
-    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)

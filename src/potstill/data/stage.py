@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from potstill.data.held_out import index_held_out
 from potstill.data.inspect import DataReport, report
 from potstill.data.prepare import SPLITS, Prepared, arrange, source_files, take_in_files
 from potstill.data.problems import Problems, counted
 from potstill.data.read import check_readable
+from potstill.data.splits import HELD_OUT_FILE
 from potstill.store.atomic import hash_file, store_error, write_atomic, write_json
 from potstill.store.events import StageName
 from potstill.store.run import Run
 
 NAME: StageName = "data"
-DISCARD = (*(f"{split}.jsonl" for split in SPLITS), "labels.json", "manifest.json", "leaks.json")
+DISCARD = (*(f"{split}.jsonl" for split in SPLITS), "labels.json", "manifest.json", "leaks.json", HELD_OUT_FILE)
+
+VERSION = 2
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -23,6 +27,7 @@ def inputs(run: Run) -> dict[str, object]:
     for path in files.values():
         check_readable(path)
     return {
+        "version": VERSION,
         "sources": {split: {"sha256": hash_file(path), "format": path.suffix.lower()} for split, path in files.items()},
         "data": run.spec.data.model_dump(mode="json", exclude=set(SPLITS)),
         "task": run.spec.task.model_dump(mode="json", include={"type", "labels", "labels_from"}),
@@ -54,7 +59,7 @@ def work(run: Run, resumed: bool) -> str:
 
 def outputs(run: Run) -> list[Path]:
     """The files that later stages read."""
-    names = [f"{split}.jsonl" for split in SPLITS] + ["manifest.json", "leaks.json"]
+    names = [f"{split}.jsonl" for split in SPLITS] + ["manifest.json", "leaks.json", HELD_OUT_FILE]
     if run.spec.task.type == "nli":
         names.append("labels.json")
     return [run.path("data", name) for name in names]
@@ -67,9 +72,16 @@ def _write(run: Run, prepared: Prepared) -> str:
             file.writelines(part.dataset.lines())
     if run.spec.task.type == "nli":
         write_json(folder / "labels.json", list(prepared.labels))
+    _write_hashes(run, prepared)
     figures = report(prepared)
     write_json(folder / "manifest.json", _manifest(run, prepared, figures))
     return _summary(prepared, figures)
+
+
+def _write_hashes(run: Run, prepared: Prepared) -> None:
+    train, validation, test = (prepared.splits[split].dataset for split in SPLITS)
+    with run.events.progress("hashing the held-out rows", len(train), "rows") as progress:
+        index_held_out(train, validation, test, progress.advance).save(run.path("data", HELD_OUT_FILE))
 
 
 def _manifest(run: Run, prepared: Prepared, figures: DataReport) -> dict[str, Any]:

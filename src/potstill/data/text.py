@@ -11,13 +11,14 @@ from potstill.tasks.letters import MARKS, PUNCTUATION
 
 SHINGLE_WORDS = 3
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Characters of scripts that are written without blanks, as a regular expression's class: each counts as a word."""
 _LETTER = r"[^\W\d_]"
 _SIGN = rf"(?:[^\w\s{PUNCTUATION}{MARKS}]|[*/%&#@\\])"
 _WORDS = re.compile(
     rf"""
-    [^\W_{_UNSPACED}]+(?:[{MARKS}]+[^\W_{_UNSPACED}]*)*     # a word,
-    | (?=\S)(?: [{_UNSPACED}]                              # one character of a script that is written without blanks,
+    [^\W_{UNSPACED}]+(?:[{MARKS}]+[^\W_{UNSPACED}]*)*     # a word,
+    | (?=\S)(?: [{UNSPACED}]                              # one character of a script that is written without blanks,
         | {_SIGN} | (?<!{_LETTER})- | -(?!{_LETTER})       # or a sign, so that 3 + 4 is not 3 * 4; punctuation does not count,
         | [(\[{{](?=\d|-|{_SIGN}|{_LETTER}\b)              # and brackets only where they may be of a formula
         | (?<=\d|{_SIGN}|\b{_LETTER})[)\]}}]

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from potstill.data.earlier import EarlierRows
 from potstill.data.rows import quote
 from potstill.errors import ModelError
 from potstill.generation.balance import kinds, surplus
 from potstill.generation.candidate import Candidate
 from potstill.generation.describe import Description
-from potstill.generation.gates import GateContext, pass_gates
+from potstill.generation.gates import GateContext, is_on, pass_gates
 from potstill.generation.interview import Interview, Outcome, learnt_rows
 from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
@@ -24,6 +25,7 @@ from potstill.store.ledger import Ledger, Totals
 SplitName = Literal["train", "validation"]
 _ROWS_A_TRANSACTION = 500
 _QUOTED = 3
+_TEMPLATE_ROWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +81,53 @@ class Tally:
                 self.examples.append(f"row {judged.example.id}: {verdict.gate}: {verdict.reason}{said}")
 
 
-def judge_rows(interview: Interview, rows: Iterable[Example]) -> Iterator[Judged]:
-    """Every row with what came of it, in order; what the gates said goes into the ledger on the way, unless that is read-only."""
-    judged = (_judge(interview, example) for example in rows)
+def judge_rows(interview: Interview, rows: Sequence[Example], *, note: bool = True, validation: bool = False) -> Iterator[Judged]:
+    """Every row with what came of it, in order; what the gates said goes into the ledger on the way, unless that is read-only.
+
+    Without `note` nothing is written: for gates that are not the run's own. `validation` rows are compared with test rows alone.
+    """
+    judge = _Judge(interview, rows, validation)
+    judged = map(judge.judge, rows)
     while some := list(itertools.islice(judged, _ROWS_A_TRANSACTION)):
-        if interview.ledger.read_only is None:
+        if note and interview.ledger.read_only is None:
             _note_verdicts(interview.ledger, some)
         yield from some
 
 
-def _judge(interview: Interview, example: Example) -> Judged:
-    outcome = interview.outcome(example)
-    if outcome is None or not outcome.answered:
-        return Judged(example, outcome)
-    turn = outcome.answered[-1]
-    best = turn.chosen.candidates[0]
-    completion = replace(best.reply.completion, text=best.text)
-    context = GateContext(example, interview.task, turn.messages, completion, agreement=turn.chosen.agreement, mark=turn.mark)
-    verdicts = tuple(pass_gates(context, interview.gates, "row"))
-    if verdicts and not verdicts[-1].keep:
-        return Judged(example, outcome, verdicts)
-    return Judged(example, outcome, verdicts, tuple(learnt_rows(outcome, interview.generation.prompting.learn)))
+class _Judge:
+    """The gates that judge rows, and what they need of other rows; each row is judged once, in order."""
+
+    def __init__(self, interview: Interview, rows: Sequence[Example], validation: bool) -> None:
+        self._interview, self._validation = interview, validation
+        asked = (_questions(row) for row in itertools.islice(rows, _TEMPLATE_ROWS)) if is_on("duplicates", interview.gates) else ()
+        self._earlier = EarlierRows(interview.near_duplicate, list(asked))
+
+    def judge(self, example: Example) -> Judged:
+        """What came of one row."""
+        interview = self._interview
+        outcome = interview.outcome(example)
+        if outcome is None or not outcome.answered:
+            return Judged(example, outcome)
+        turn = outcome.answered[-1]
+        best = turn.chosen.candidates[0]
+        context = GateContext(
+            example,
+            interview.task,
+            turn.messages,
+            replace(best.reply.completion, text=best.text),
+            agreement=turn.chosen.agreement,
+            mark=turn.mark,
+            held_out=interview.held_out,
+            validation=self._validation,
+            earlier=self._earlier,
+        )
+        verdicts = tuple(pass_gates(context, interview.gates, "row"))
+        kept = not verdicts or verdicts[-1].keep
+        return Judged(example, outcome, verdicts, tuple(learnt_rows(outcome, interview.generation.prompting.learn)) if kept else ())
+
+
+def _questions(row: Example) -> str:
+    return "\n".join(message.content for message in row.messages if message.role == "user")
 
 
 def collect_answers(folder: Path, interview: Interview, train: Sequence[Example], validation: Sequence[Example], asked: bool) -> str:
@@ -110,7 +138,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     """
     tallies: dict[SplitName, Tally] = {"train": Tally(), "validation": Tally()}
     before, after = Description(interview.task, len(train)), Description(interview.task, len(train))
-    left_out = _surplus(interview, train)
+    left_out = balanced_away(interview, train)
     with write_atomic(folder / "rejected.jsonl") as rejected, write_atomic(folder / "accepted.jsonl") as accepted:
         for judged in judge_rows(interview, train):
             for candidate in judged.outcome.candidates[-1:] if judged.outcome is not None else ():
@@ -123,7 +151,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
             _write(rejected, _rejected(kept, "train"))
         if asked:
             with write_atomic(folder / "validation.jsonl") as answered:
-                for judged in judge_rows(interview, validation):
+                for judged in judge_rows(interview, validation, validation=True):
                     whole = judged if judged.drop is None else replace(judged, rows=())
                     tallies["validation"].add(whole)
                     _write(answered, (row.to_json() for row in whole.rows[:1]))
@@ -139,7 +167,7 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     return summarise(tallies, spent)
 
 
-def _surplus(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
+def balanced_away(interview: Interview, train: Sequence[Example]) -> frozenset[str]:
     """Ids of rows that balance leaves out; another pass over the rows, where the spec asks for balance."""
     spec = interview.generation.balance
     if spec is None:

@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from potstill.data.contamination import HeldOut
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing import CHOICES, Chosen, Situation
 from potstill.generation.choosing.judge import mark, read_mark
-from potstill.generation.gates import GateContext, pass_gates
+from potstill.generation.gates import GateContext, as_changed, pass_gates
 from potstill.generation.prompting import Strategy, build_strategy
 from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
@@ -59,6 +60,15 @@ class Outcome:
         return [candidate for turn in self.turns for candidate in turn.candidates]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far this process is with a row: the key of its first question, those that are answered, and whether it has no other."""
+
+    first: str
+    answered: tuple[str, ...]
+    done: bool
+
+
 class Interview:
     """One task's rows put to a panel of teachers. What a row is asked next follows from the ledger alone."""
 
@@ -72,14 +82,30 @@ class Interview:
         gates: GatesSpec | None = None,
         judge: Seat | None = None,
         examples: Sequence[Worked] = (),
+        held_out: HeldOut | None = None,
+        near_duplicate: float = 0.8,
     ) -> None:
-        self.examples = tuple(examples)
+        self.examples, self.held_out, self.near_duplicate = tuple(examples), held_out, near_duplicate
         self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
         self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
         self._strategy: Strategy = build_strategy(self.generation.prompting)
         self._route = ROUTES[self.generation.route]
         self._choice = choice_name(self.generation, task)
         self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None
+
+    def under(self, gates: GatesSpec) -> Interview:
+        """The same answers, judged by other gates."""
+        return Interview(
+            self.task,
+            self.teachers,
+            self.ledger,
+            generation=self.generation,
+            gates=gates,
+            judge=self.judge,
+            examples=self.examples,
+            held_out=self.held_out,
+            near_duplicate=self.near_duplicate,
+        )
 
     @property
     def seats(self) -> tuple[Seat, ...]:
@@ -98,6 +124,23 @@ class Interview:
         """
         found = self._replay(example, number, settled=True)
         return found if isinstance(found, Step) else None
+
+    def standing(self, example: Example) -> Standing:
+        """How far a row is, in the eyes of this process: a call that failed before its time is asked again."""
+        talk = self._talk(example)
+        step = next(talk)
+        first = request_key(step.asks[0].seat.model, step.asks[0].request)
+        known: list[str] = []
+        while True:
+            answers = [self._answered(ask, settled=True) for ask in step.asks]
+            found = [answer for answer in answers if answer is not None]
+            known += [answer.key for answer in found if answer.completion.finish_reason != "error"]
+            if len(found) < len(answers):
+                return Standing(first, tuple(known), done=False)
+            try:
+                step = talk.send(found)
+            except StopIteration:
+                return Standing(first, tuple(known), done=True)
 
     def outcome(self, example: Example) -> Outcome | None:
         """What came of a row; None where questions are left that were never answered."""
@@ -163,8 +206,7 @@ class Interview:
 
     def _judged(self, example: Example, messages: tuple[Message, ...], reply: Reply) -> Candidate:
         verdicts = pass_gates(GateContext(example, self.task, messages, reply.completion), self.gates)
-        masked = next((said.text for said in reversed(verdicts) if said.text is not None), None)
-        return Candidate(reply, reply.answer if masked is None else masked, tuple(verdicts))
+        return Candidate(reply, as_changed(reply.completion, verdicts).text, tuple(verdicts))
 
 
 def choice_name(generation: GenerationSpec, task: Task) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +55,8 @@ def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[P
         _require_prices(spec.generation.budget, panel)
         yield panel
     finally:
+        import asyncio  # here, so that a run can be foreseen without it
+
         asyncio.run(_close(panel))
 
 

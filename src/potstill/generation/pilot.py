@@ -49,7 +49,8 @@ def fly_pilot(interview: Interview, train: Sequence[Example], spec: PilotSpec, l
     judged = list(judge_rows(interview, some))
     kept = sum(bool(one.rows) for one in judged)
     drops = [one.drop for one in judged if one.drop is not None]
-    result = PilotResult(len(some), kept, Counter(verdict.gate for verdict, _ in drops), interview.ledger.dollars())
+    asked = {candidate.reply.key for one in judged if one.outcome is not None for candidate in one.outcome.candidates}
+    result = PilotResult(len(some), kept, Counter(verdict.gate for verdict, _ in drops), interview.ledger.dollars_for(sorted(asked)))
     if kept < spec.pass_rate * len(some):
         reasons = "".join(f"\n  {verdict.gate}: {verdict.reason}" for verdict, _ in drops[:3])
         raise ModelError(

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from potstill.data.labels import load_labels
 from potstill.data.ondisk import Dataset
-from potstill.data.splits import open_split
+from potstill.data.splits import open_held_out, open_split
 from potstill.errors import BudgetError, EndpointError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.balance import kinds, shortfalls
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
 from potstill.generation.expand import Expansion, Wish, wishes_of
-from potstill.generation.gates import GATES
+from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
 from potstill.generation.panel import Panel, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
+from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.models.ask import KEY_VERSION
 from potstill.models.budget import Budget
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
-from potstill.store.atomic import write_json
+from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -35,10 +37,20 @@ from potstill.tasks.base import Task
 
 NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
-DISCARD = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl", "usage.json")
+DISCARD = (
+    "accepted.jsonl",
+    "rejected.jsonl",
+    "validation.jsonl",
+    "usage.json",
+    "description.json",
+    "expanded.jsonl",
+    "qualification.json",
+    "panel.json",
+)
 
 VERSION = 1
-_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json")
+_NEW_ROWS = "expanded.jsonl"
+_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "data/contamination.npz")
 _HOW_TO_REACH = {
     *("api_key_env", "api_key_file", "timeout_s", "connect_timeout_s", "max_attempts", "patience_minutes", "price", "several"),
     *("requests_per_minute", "tokens_per_minute"),
@@ -50,7 +62,7 @@ def inputs(run: Run) -> dict[str, object]:
     """What the accepted rows depend on; not how the teacher is reached, nor the test rows."""
     spec = run.spec
     return {
-        "version": [VERSION, KEY_VERSION, list(GATES)],
+        "version": [VERSION, KEY_VERSION],
         "task": spec.task.model_dump(mode="json"),
         "teachers": [teacher.model_dump(mode="json", exclude=_HOW_TO_REACH) for teacher in spec.all_teachers],
         "judge": spec.generation.judge and spec.generation.judge.model_dump(mode="json", exclude=_HOW_TO_REACH),
@@ -58,7 +70,7 @@ def inputs(run: Run) -> dict[str, object]:
         "templates": [template_stamp(teacher) for teacher in spec.all_teachers],
         "batch_size": spec.generation.batch_size,
         "generation": spec.generation.model_dump(mode="json", exclude=_HOW_TO_ASK),
-        "gates": spec.gates.model_dump(mode="json"),
+        "gates": fingerprint(spec.gates),
         "seed": spec.seed,
         "files": {path: digest for path, digest in run.stage("data").outputs().items() if path in _READ},
     }
@@ -76,6 +88,7 @@ def work(run: Run, resumed: bool) -> str:
     is reached; StoreError where the disk fails.
     """
     del resumed  # the ledger knows
+    check_gates(run.spec.gates)
     task = build_task(run.spec.task, load_labels(run))
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
     with open_panel(run.spec, task) as panel:
@@ -85,6 +98,9 @@ def work(run: Run, resumed: bool) -> str:
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
     """`work` on rows and a panel that are open already."""
     note_panel(run.path("generation", "panel.json"), panel)
+    if run.spec.engine.kind == "ray":
+        require_ray(run.spec.engine)  # before anything is spent
+    take_in_leftovers(run)
     with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.orphaned:
             run.events.info(f"{ledger.orphaned:,} calls were cut off when this run was stopped; of the answered ones none is asked again")
@@ -104,6 +120,8 @@ class _Generation:
         self._asks_validation = lacks_references(task, validation)
         self._interview = open_interview(run, task, panel, ledger, train)
         self._budget = Budget.left(self._spec.budget, ledger)
+        self._new: list[Example] = []
+        """Rows whose prompts a teacher wrote."""
 
     def make(self, train: Sequence[Example]) -> str:
         """All of it; returns the line for people."""
@@ -129,8 +147,12 @@ class _Generation:
 
     def _ask(self, rows: Sequence[Example]) -> None:
         splits = (rows, self._validation) if self._asks_validation else (rows,)
+        rows_to_ask, count = rows_of(*splits), sum(map(len, splits))
+        if self._run.spec.engine.kind == "ray":
+            ask_on_ray(self._run, self._interview, rows_to_ask, count, self._budget)
+        # Everything; or what workers left, because the last calls of a budget fit into no share of it.
         batched = self._spec.mode == "batch"
-        ask_rows(self._interview, rows_of(*splits), sum(map(len, splits)), self._run.events, budget=self._budget, batched=batched)
+        ask_rows(self._interview, rows_to_ask, count, self._run.events, budget=self._budget, batched=batched)
         failed, total = failed_share(self._interview, itertools.chain.from_iterable(splits))
         if failed and failed > self._spec.max_failed * total:
             # They are asked again by the next run, and by none once the stage stands.
@@ -166,12 +188,15 @@ class _Generation:
         fresh = expansion.write(wishes, known, self._repeats, threshold=self._run.spec.data.near_duplicate)
         wished = sum(wish.count for wish in wishes)
         self._run.events.info(f"{len(fresh):,} new prompts of {wished:,} that were wanted; the others repeat known ones")
+        self._new += fresh
+        write_jsonl(self._run.path("generation", _NEW_ROWS), (row.to_json() for row in self._new))
         return Dataset.of(itertools.chain(rows, fresh)) if fresh else rows
 
     def _repeats(self, row: Example) -> bool:
-        """Whether a new prompt stands in validation or test."""
-        del row
-        return False
+        """Whether a new prompt gives a validation or test row away."""
+        held_out = self._interview.held_out
+        questions = "\n".join(message.content for message in row.messages if message.role == "user")
+        return held_out is not None and held_out.find(questions) is not None
 
 
 def judge_again(run: Run) -> tuple[str, int]:
@@ -180,22 +205,49 @@ def judge_again(run: Run) -> tuple[str, int]:
     Returns the line for people, and how many rows would need further answers. Raises StoreError where nothing was generated yet, or
     by other teachers; the gates' own errors.
     """
-    task = build_task(run.spec.task, load_labels(run))
-    train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
-    panel = recall_panel(run.path("generation", "panel.json"), run.spec, task)
-    asked = lacks_references(task, validation)
-    with Ledger(run.ledger_path, run=run.spec.name) as ledger:
-        interview = open_interview(run, task, panel, ledger, train)
+    with recall_answers(run) as (interview, train):
+        validation = open_split(run, "validation", "generation")
+        asked = lacks_references(interview.task, validation)
         summary = collect_answers(run.path("generation"), interview, train, validation, asked)
         splits = (train, validation) if asked else (train,)
         return summary, sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+
+
+@contextlib.contextmanager
+def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
+    """The interview as the ledger holds it, and the training rows; nobody is asked, no model is loaded.
+
+    Raises StoreError where nothing was generated yet, or by other teachers.
+    """
+    spec, task = run.spec, build_task(run.spec.task, load_labels(run))
+    panel = recall_panel(run.path("generation", "panel.json"), spec, task)
+    take_in_leftovers(run)
+    with Ledger(run.ledger_path, run=spec.name) as ledger:
+        train = open_split(run, "train", "generation")
+        yield open_interview(run, task, panel, ledger, train), with_new_rows(run, train)
 
 
 def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Sequence[Example]) -> Interview:
     """The interview of a run. Raises DataError where the training rows do not give the worked examples that the spec asks for."""
     spec = run.spec.generation
     examples = choose_examples(spec.prompting.examples, build_strategy(spec.prompting), task, train)
-    return Interview(task, panel.teachers, ledger, generation=spec, gates=run.spec.gates, judge=panel.judge, examples=examples)
+    return Interview(
+        task,
+        panel.teachers,
+        ledger,
+        generation=spec,
+        gates=run.spec.gates,
+        judge=panel.judge,
+        examples=examples,
+        held_out=open_held_out(run),
+        near_duplicate=run.spec.data.near_duplicate,
+    )
+
+
+def with_new_rows(run: Run, train: Sequence[Example]) -> Sequence[Example]:
+    """The training rows, and those whose prompts a teacher wrote, where there are such."""
+    path = run.path("generation", _NEW_ROWS)
+    return Dataset.of(itertools.chain(train, Dataset(path))) if path.exists() else train
 
 
 def lacks_references(task: Task, rows: Iterable[Example]) -> bool:

@@ -13,7 +13,7 @@ from potstill.models.base import Capabilities
 from potstill.models.openai_wire import read_answers
 from potstill.records import Completion, Cost, Message, Request, Sampling, Usage
 from potstill.store.atomic import fingerprint, hash_file, store_error
-from potstill.store.ledger import Ledger
+from potstill.store.look import LedgerView
 
 _SQLITE = b"SQLite format 3\0"
 _SHAPES = (
@@ -97,7 +97,7 @@ class ReplayModel:
 
     def _recorded(self) -> Iterator[tuple[Sequence[Message], Completion]]:
         if self._ledger:
-            with Ledger(self._path) as ledger:
+            with LedgerView(self._path) as ledger:
                 yield from ((request.messages, completion) for _, request, completion in ledger.answers())
             return
         with self._path.open(encoding="utf-8-sig") as file:

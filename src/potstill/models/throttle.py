@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from potstill.errors import EndpointError
@@ -42,6 +42,15 @@ class Limits:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     patience_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Calls that count for a minute's limits, or a part of them, and their tokens."""
+
+    seconds_ago: float
+    calls: float
+    tokens: float
 
 
 @dataclass(eq=False, slots=True)
@@ -145,6 +154,15 @@ class Throttle:
         """A call was cancelled: it tells nothing of the endpoint."""
         self.in_flight -= 1
         self._waiting.tell_change()
+
+    def recall(self, calls: Iterable[Past]) -> None:
+        """Count calls of the last minute that were made elsewhere: an earlier process, or others that share these limits."""
+        now = self._clock()
+        for past in sorted(calls, key=lambda past: -past.seconds_ago):
+            if self._requests:
+                self._requests.add(past.calls, now - past.seconds_ago)
+            if self._tokens:
+                self._tokens.add(past.tokens, now - past.seconds_ago)
 
     def _wait_s(self, tokens: int) -> float | None:
         """Seconds until a call may leave; None: until another comes back."""

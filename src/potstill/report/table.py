@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,29 +41,36 @@ def comparison_table(report: dict[str, Any]) -> Table:
 
 
 def table_text(report: dict[str, Any]) -> str:
-    """The table in plain text, columns aligned, for logs and files."""
-    table = comparison_table(report)
+    """The comparison in plain text, for logs and files."""
+    return plain_text(comparison_table(report))
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """Show the comparison in the terminal."""
+    show_table(comparison_table(report), bold=("student", VERSUS))
+
+
+def plain_text(table: Table) -> str:
+    """A table in plain text, columns aligned."""
     lines = [table.columns, *table.rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     drawn = ["  ".join(_pad(cell, widths[index], index) for index, cell in enumerate(line)).rstrip() for line in lines]
     return "\n".join([*drawn, "", table.caption])
 
 
-def print_table(report: dict[str, Any]) -> None:
-    """Show the table in the terminal: with rules and colour for people, plain where the output is a pipe."""
+def show_table(table: Table, bold: Collection[str] = ()) -> None:
+    """Show a table in the terminal, these columns in bold: with rules and colour for people, plain where the output is a pipe."""
     if not sys.stdout.isatty():
-        print(table_text(report), flush=True)
+        print(plain_text(table), flush=True)
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = comparison_table(report)
     drawn = RichTable(box=box.SIMPLE_HEAD, caption=Text(table.caption), caption_justify="left", caption_style="dim")
     for index, name in enumerate(table.columns):
-        style = "bold" if name in ("student", VERSUS) else ""
-        drawn.add_column(name, justify="left" if index == 0 else "right", style=style)
+        drawn.add_column(name, justify="left" if index == 0 else "right", style="bold" if name in bold else "")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))
     Console().print(drawn)

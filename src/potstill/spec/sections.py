@@ -402,7 +402,7 @@ class GatesSpec(Section):
     verifier: bool = True
     """Drop answers that the task can prove wrong: math against a gold value, a span that is not in the passage."""
     contamination: bool = True
-    """Drop training rows of which long parts stand in validation or test rows."""
+    """Drop training rows that repeat or paraphrase validation or test rows; not where `data.test_duplicates` is `allow`."""
     min_characters: int | None = Field(default=None, ge=1)
     """Drop shorter answers."""
     max_characters: int | None = Field(default=None, ge=1)
@@ -482,6 +482,50 @@ class EvaluationSpec(Section):
     """Test rows answered one by one to measure latency."""
 
 
+class EngineSpec(Section):
+    """Where the teachers are asked from: `local`, `ray`, or `kind` with its settings. What comes out is the same."""
+
+    kind: Literal["local", "ray"] = "local"
+    """`local`: this process. `ray`: workers on a Ray cluster, each with its share of the rows, the rates and the budget; every node must
+    see the run folder under one path."""
+    address: str | None = None
+    """Of a Ray cluster that runs: `auto` is the one that this machine belongs to, else `host:port` of its head. Absent: one is
+    started on this machine for the run."""
+    workers: int = Field(default=2, ge=1, le=512)
+    """How many processes ask on a Ray cluster; fewer where a share of the rates would be less than a call."""
+    cpus: float = Field(default=1.0, ge=0.0)
+    """Processors that Ray sets aside for a worker."""
+    gpus: float = Field(default=0.0, ge=0.0)
+    """Accelerators that Ray sets aside for a worker, for local teachers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, raw: object) -> object:
+        return {"kind": raw} if isinstance(raw, str) else raw
+
+    @field_validator("address")
+    @classmethod
+    def _of_a_head(cls, address: str | None) -> str | None:
+        if address is not None and re.fullmatch(r"auto|[^\s/]+:\d{1,5}", address) is None:
+            raise ValueError(
+                f"expected `auto`, or `host:port` of the cluster's head (found {address!r}); where only `ray://` leads there, run Potstill "
+                "on a machine of the cluster, with `auto`"
+            )
+        return address
+
+    @model_validator(mode="after")
+    def _settings_belong_to_ray(self) -> EngineSpec:
+        stray = [name for name in sorted(self.model_fields_set - {"kind"}) if getattr(self, name) != type(self).model_fields[name].default]
+        if self.kind == "local" and stray:
+            raise ValueError(f"`{stray[0]}` belongs to the engine `ray`: add `kind: ray`, or remove it")
+        return self
+
+
+def _or_one_word(schema: dict[str, Any]) -> None:
+    """Editors complete the word, too."""
+    schema["anyOf"] = [{"enum": ["local", "ray"]}, {"$ref": schema.pop("$ref")}]
+
+
 class RunSpec(Section):
     """One run: a teacher, a task, data, a student. Paths are relative to the spec's own folder."""
 
@@ -500,6 +544,8 @@ class RunSpec(Section):
     targets: TargetsSpec = TargetsSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    engine: EngineSpec = Field(default=EngineSpec(), json_schema_extra=_or_one_word)
+    """Where the teachers are asked from: `local`, or `ray`."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Splits, sampling, initial order of the rows and bootstrap all start from it."""
 
@@ -550,6 +596,8 @@ class RunSpec(Section):
             misfits.append(
                 "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
             )
+        if self.engine.kind == "ray" and self.generation.mode == "batch":
+            misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
         if misfits:
             raise ValueError("\n".join(misfits))
         return self

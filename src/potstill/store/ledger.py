@@ -140,18 +140,28 @@ class Waiting:
     own: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Calls to a model (its identity) within a second: when the last one left, how many, and their tokens."""
+
+    model: str
+    at: float
+    calls: int
+    tokens: float
+
+
 class Ledger:
     """Questions and answers in one SQLite file; one process at a time, and in it the thread that opened it.
 
     An answer stands for ever. A failed call stands as long as this ledger is open (`missing` leaves it out, so that it is data
     to this run), and is asked again by the next process. Runs may share a ledger: `run` names whose calls these are, and figures
-    are of that run's calls alone (of all, where it is empty).
+    are of that run's calls alone (of all, where it is empty). `wait_s` is how long another process may take to let go of the file.
 
     Where the file cannot be written to (full disk, read-only), it is open for reading, and `read_only` says why. Every method raises
     StoreError where the file is full, read-only, damaged or in use by another process; what was committed before stays.
     """
 
-    def __init__(self, path: Path, run: str = "") -> None:
+    def __init__(self, path: Path, run: str = "", *, wait_s: float = 1.0) -> None:
         self.path, self.run = path, run
         self.orphaned = 0
         """Calls that were in flight when the last process ended, and are settled now."""
@@ -161,7 +171,7 @@ class Ledger:
         except OSError as error:
             raise store_error(path, error) from None
         with self._in_our_words():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=wait_s)
         try:
             self._open()
         except StoreError:
@@ -321,20 +331,44 @@ class Ledger:
         the answer that is here stands, and what the other cost counts all the same. Merging twice changes nothing. Raises StoreError
         where the other file is missing, no ledger, in use, or of another version.
         """
+        with self._attached(other):
+            self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
+            names = self._attempt_columns()
+            taken = ", ".join(_TAKEN_OVER.get(name, name) for name in names)
+            before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
+            self._db.execute(
+                f"INSERT INTO attempt ({', '.join(names)}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
+                " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.started = theirs.started)"
+                " ORDER BY theirs.id"
+            )
+            return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
+
+    def lend(self, other: Path, keys: Sequence[str]) -> None:
+        """Copy the answers to these questions into another ledger, so that they are not asked for there again. Raises as `merge`.
+
+        In that ledger's figures nothing of it counts: they are calls of no run.
+        """
+        names = self._attempt_columns()
+        lent = ", ".join("''" if name == "run" else name for name in names)
+        every = [(key,) for key in keys]
+        with self._attached(other):
+            self._db.executemany("INSERT OR IGNORE INTO other.question SELECT * FROM main.question WHERE key = ?", every)
+            self._db.executemany(
+                f"INSERT INTO other.attempt ({', '.join(names)}) SELECT {lent} FROM main.attempt WHERE key = ? AND state = 'answered'",
+                every,
+            )
+
+    def _attempt_columns(self) -> list[str]:
+        return [name for _, name, *_ in self._db.execute("PRAGMA main.table_info(attempt)") if name != "id"]
+
+    @contextlib.contextmanager
+    def _attached(self, other: Path) -> Iterator[None]:
+        """A transaction with another ledger's tables under the name `other`."""
         with self._in_our_words(other):
             self._attach(other)
             try:
                 with self.transaction():
-                    self._db.execute("INSERT OR IGNORE INTO question SELECT * FROM other.question")
-                    names = [name for _, name, *_ in self._db.execute("PRAGMA table_info(attempt)") if name != "id"]
-                    taken = ", ".join(_TAKEN_OVER.get(name, name) for name in names)
-                    before = self._one("SELECT count(*) FROM attempt WHERE state = 'answered'")
-                    self._db.execute(
-                        f"INSERT INTO attempt ({', '.join(names)}) SELECT {taken} FROM other.attempt AS theirs WHERE NOT EXISTS"
-                        " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.started = theirs.started)"
-                        " ORDER BY theirs.id"
-                    )
-                    return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
+                    yield
             finally:
                 self._db.execute("DETACH DATABASE other")
 
@@ -424,6 +458,17 @@ class Ledger:
             ).fetchone()
         return None if unpriced else float(spent)
 
+    def dollars_for(self, keys: Iterable[str]) -> float | None:
+        """Dollars spent on some questions, all their calls together; None where the price of some call is unknown."""
+        total: float | None = 0.0
+        for key in keys:
+            with self._in_our_words():
+                spent, unpriced = self._db.execute(
+                    "SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE key = ? AND state IN ('answered', 'failed')", (key,)
+                ).fetchone()
+            total = None if total is None or unpriced else total + spent
+        return total
+
     def spent(self) -> Cost:
         """What counts against a budget: what was charged, and what may have been (its most, as it was held)."""
         unsure = "(state = 'intent' OR uncertain)"
@@ -453,6 +498,18 @@ class Ledger:
             dollars=self.dollars(),
             seconds=seconds,
         )
+
+    def recent(self, since: float) -> list[Recent]:
+        """Calls since then (seconds since 1970), those of a second together, oldest first: what counts for rates."""
+        unsure = "(state = 'intent' OR uncertain)"
+        with self._in_our_words():
+            found = self._db.execute(
+                "SELECT question.model, max(started), count(*), total("
+                f"iif({unsure}, held_tokens, input_tokens + output_tokens)) FROM attempt JOIN question USING (key)"
+                f" WHERE started >= ? AND {self._own} GROUP BY question.model, CAST(started AS INTEGER) ORDER BY 2",
+                (since,),
+            ).fetchall()
+        return [Recent(*row) for row in found]
 
     @property
     def _own(self) -> str:

@@ -38,7 +38,7 @@ class FineTuning:
 
     `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt; `folder` takes
     `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
-    weights are kept as the best.
+    weights are kept as the best. `steps` stands in place of the training's epochs.
     """
 
     student: WeightsSpec
@@ -51,6 +51,7 @@ class FineTuning:
     carved: bool = False
     seed: int = 0
     events: EventLog = field(default_factory=EventLog)
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
     spec, rows = job.training, len(encoded.rows)
     batch_size = auto_batch_size(rows, spec.epochs) if spec.batch_size == "auto" else spec.batch_size
     rate = auto_learning_rate(parameters, carved=job.carved) if spec.learning_rate == "auto" else spec.learning_rate
-    steps = math.ceil(spec.epochs * math.ceil(rows / batch_size))
+    steps = job.steps or math.ceil(spec.epochs * math.ceil(rows / batch_size))
     batches = LengthBatches(encoded.rows.lengths, batch_size, spec.micro_batch_size or batch_size, job.seed)
     return _Plan(parameters, steps, batch_size, rate, batches)
 
@@ -226,6 +227,7 @@ def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(job.folder / "checkpoints"),
         num_train_epochs=job.training.epochs,
+        max_steps=job.steps or -1,
         gradient_accumulation_steps=plan.batches.micro_batches_per_step,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="linear",

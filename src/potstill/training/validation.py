@@ -11,7 +11,7 @@ import numpy as np
 
 from potstill.records import Example, Message, Request, Sampling
 from potstill.tasks.base import Task
-from potstill.tasks.metrics.base import Metric, Prediction
+from potstill.tasks.metrics.base import FloatArray, Metric, Prediction
 
 if TYPE_CHECKING:
     from potstill.models.transformers_local import TransformersModel
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, and what is acceptable."""
+    """What is asked, and what is acceptable; questions of one `unit` (a row, or a group of rows) say little more than one of them."""
 
     messages: tuple[Message, ...]
     references: tuple[str, ...]
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ class Validation:
     sampling: Sampling
 
     def measure(self, model: TransformersModel) -> float:
-        """The metric of a model over all questions, asked in batches of like length.
+        """The metric of a model over all questions."""
+        return float(self.metric.value(self.statistics(model).sum(axis=0)))
+
+    def statistics(self, model: TransformersModel) -> FloatArray:
+        """The metric's statistics (n, s) of a model's answers to the n questions, asked in batches of like length.
 
         Draws no random numbers: training goes on as if it had not been asked.
         """
@@ -47,7 +52,7 @@ class Validation:
             Prediction(None if text is None else self.parse(text), question.references)
             for text, question in zip(texts, self.questions, strict=True)
         ]
-        return float(self.metric.value(self.metric.statistics(predictions).sum(axis=0)))
+        return self.metric.statistics(predictions)
 
     async def _ask(self, model: TransformersModel) -> list[str | None]:
         requests = [Request(question.messages, self.sampling) for question in self.questions]
@@ -86,5 +91,5 @@ def _questions(task: Task, example: Example, answered: Example | None) -> list[Q
         teacher = (task.parse(answers[turn]),) if turn < len(answers) else (None,)
         references = asked.reference or tuple(answer for answer in teacher if answer is not None)
         if messages is not None and references:
-            found.append(Question(messages, references))
+            found.append(Question(messages, references, example.group or example.id))
     return found

@@ -83,7 +83,7 @@ def test_a_spec_without_a_mistake_is_summed_up(tmp_path: Path, spec: dict[str, A
     assert "12 rows, 12 with a reference" in lines["train"]
     assert 'the rarest, "' in lines["labels"]
     # 12 rows of train, 4 of test, and these again with one before the clock runs.
-    assert "about 21 to the teacher" in lines["calls"]
+    assert "21; 12 for training rows, 4 for the evaluation, 5 for latency" in lines["calls"]
     assert "evaluating" in lines["time"]
     assert "fetched when it is first used" in lines["student"]
 
@@ -118,6 +118,12 @@ def test_overrides_reach_the_check(tmp_path: Path, spec: dict[str, Any]) -> None
     assert first.startswith('there is no metric "nonsense"; there are accuracy, bleu')
     assert second.startswith('there is no metric "rouge_9"; did you mean')
     assert "\ntime " in result.output
+
+
+def test_an_engine_whose_package_is_missing_is_a_problem(tmp_path: Path, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    [problem] = problems(check(tmp_path, spec, "--set", "engine=ray"))
+    assert problem == "`engine: ray` needs the package ray: pip install 'potstill[ray]'"
 
 
 def test_rows_that_stand_in_train_and_test_are_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
@@ -173,10 +179,10 @@ def test_the_price_is_counted_where_it_is_known_and_called_unknown_where_not(tmp
         priced = endpoint(stub, price={"input_per_million": 1e6, "output_per_million": 0})
         known = check(tmp_path, spec | {"teacher": priced})
         unknown = check(tmp_path, spec | {"teacher": endpoint(stub)})
-    calls = next(line for line in known.output.splitlines() if line.startswith("calls"))
-    read = calls.split(", ")[1].removesuffix(" tokens read")
-    assert f"price       about ${read}.00" in known.output
-    assert "price       unknown" in unknown.output
+    tokens = next(line for line in known.output.splitlines() if line.startswith("tokens"))
+    read = tokens.partition("likely ")[2].partition("; likely ")[2].partition(" read")[0]
+    assert f"dollars     ${read}.00" in known.output
+    assert "dollars     unknown: nobody says what stub costs" in unknown.output
 
 
 def test_a_local_model_is_counted_and_measured_in_its_own_tokens(tmp_path: Path, spec: dict[str, Any]) -> None:
@@ -262,9 +268,9 @@ def test_calls_for_the_clock_are_on_the_bill_where_the_teacher_is_evaluated(tmp_
         spec |= {"teacher": endpoint(stub, price={"input_per_million": 0, "output_per_million": 1e6})}
         dearer, cheaper = (check(tmp_path, spec, "--set", f"evaluation={{latency_rows: {rows}}}").output for rows in (3, 2))
         without = check(tmp_path, spec, "--set", "evaluation.systems=[student]").output
-    assert ["about 20 to" in dearer, "about 19 to" in cheaper, "about 12 to" in without] == [True] * 3
+    assert ["\ncalls       20;" in dearer, "\ncalls       19;" in cheaper, "\ncalls       12\n" in without] == [True] * 3
     # One more answer of a word in a message: six tokens.
-    prices = [float(text.partition("price       about $")[2].split()[0]) for text in (dearer, cheaper)]
+    prices = [float(text.partition("dollars     low $")[2].partition("likely $")[2].split(", ")[0]) for text in (dearer, cheaper)]
     assert prices[0] - prices[1] == 6
 
 
@@ -323,3 +329,95 @@ def test_checking_a_run_with_a_local_student_imports_nothing_heavy(tmp_path: Pat
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def notes(result: Result) -> list[str]:
+    return [line.removeprefix("note").strip() for line in result.output.splitlines() if line.startswith("note")]
+
+
+def test_every_teacher_and_the_judge_are_asked_once(tmp_path: Path, spec: dict[str, Any]) -> None:
+    del spec["teacher"]
+    with OpenAIStub() as stub, OpenAIStub(always=refused(401, "Who are you?")) as closed:
+        teachers = [endpoint(stub, name="first"), endpoint(closed, name="second")]
+        judge = {"judge": endpoint(stub, name="third"), "choose": "judge"}
+        result = check(tmp_path, spec | {"teachers": teachers, "generation": judge})
+        assert (len(stub.calls), len(closed.calls)) == (2, 1)
+    assert sum(line.startswith(("teacher ", "judge ")) for line in result.output.splitlines()) == 2
+    [problem] = problems(result)
+    assert problem.startswith("teacher second: ")
+    assert "Who are you?" in problem
+
+
+def test_a_second_teacher_that_is_not_there_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
+    del spec["teacher"]
+    result = check(tmp_path, spec | {"teachers": [{"model": "echo"}, {"model": "./nowhere"}]})
+    [problem] = problems(result)
+    assert problem.startswith("teacher ")
+    assert problem.endswith("nowhere: there is no such folder or file")
+
+
+def test_a_recording_is_opened_and_asked_nothing(tmp_path: Path, spec: dict[str, Any]) -> None:
+    write(tmp_path / "said.jsonl", [{"prompt": "Tell me.", "completion": "warm"}])
+    assert "as recorded in" in check(tmp_path, spec | {"teacher": {"replay": "said.jsonl"}}).output
+    (tmp_path / "said.jsonl").write_text("no JSON")
+    assert "said.jsonl:1: is not JSON" in problems(check(tmp_path, spec | {"teacher": {"replay": "said.jsonl"}}))[0]
+    assert problems(check(tmp_path, spec | {"teacher": {"replay": "none.jsonl"}}))
+
+
+QA = {"type": "qa", "answer": "open"}
+DEMANDS = [
+    ({"generation": {"choose": "judge"}}, "`generation.choose: judge` has answers judged, but nobody is named"),
+    ({"gates": {"judge": 0.5}}, "`gates.judge` has answers judged, but nobody is named"),
+    ({"gates": {"custom": ["no_such_module:gate"]}}, "gates.custom: there is no module no_such_module"),
+    ({"gates": {"custom": ["json:no_such_gate"]}}, "gates.custom: module json has no function no_such_gate"),
+    ({"gates": {"custom": ["json"]}}, "is not of the form module:function"),
+    ({"task": QA, "generation": {"expand": {"rows": 4, "how": "rare"}}}, "writes rows of rare labels, but qa has none"),
+    ({"generation": {"expand": {"rows": 4, "how": "rare", "by": "tag"}}}, "no training row has `tags`"),
+    ({"generation": {"ledger": "train.jsonl/ledger.sqlite"}}, "train.jsonl: is a file, so there is no folder of this name"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), DEMANDS)
+def test_what_generation_cannot_have_is_a_problem(tmp_path: Path, spec: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+    result = check(tmp_path, spec | changes)
+    assert result.exit_code == 1
+    [problem] = problems(result)
+    assert words in problem
+
+
+def test_a_cap_on_dollars_needs_every_price(tmp_path: Path, spec: dict[str, Any]) -> None:
+    del spec["teacher"]
+    teachers = [{"model": "gpt-4o", "name": "known"}, {"model": "x", "base_url": "http://127.0.0.1:9/v1", "name": "dear"}]
+    capped = spec | {"teachers": teachers, "generation": {"budget": {"dollars": 5}}}
+    found = problems(check(tmp_path, capped, "--offline"))
+    assert [text for text in found if "`generation.budget.dollars`" in text] == [
+        "`generation.budget.dollars`: nobody says what dear costs, so the cap cannot be kept; give its `price`, or cap `tokens` or `calls` instead"
+    ]
+
+
+NOTES = [
+    ({"generation": {"prompting": {"strategy": "chain_of_density"}}}, "`chain_of_density` rewrites summaries"),
+    ({"task": QA, "generation": {"balance": {"by": "label"}}}, "answers of qa are free text"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), NOTES)
+def test_what_does_little_is_noted(tmp_path: Path, spec: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+    result = check(tmp_path, spec | changes)
+    assert result.exit_code == 0, result.output
+    assert words in "\n".join(notes(result))
+
+
+def test_tags_that_no_row_has_are_noted(tmp_path: Path, spec: dict[str, Any]) -> None:
+    del spec["teacher"]
+    write(tmp_path / "train.jsonl", [row(word, number, tags=["soft"]) for number, word in enumerate(WORDS[:12])])
+    teachers = [{"model": "echo"}, {"model": "echo", "name": "other", "tags": ["soft", "hard"]}]
+    result = check(tmp_path, spec | {"teachers": teachers, "generation": {"route": "tag"}})
+    assert notes(result)[-1] == "no training row has the tag hard that `teachers` name"
+
+
+def test_a_score_without_references_is_noted(tmp_path: Path, spec: dict[str, Any]) -> None:
+    rows = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    write(tmp_path / "validation.jsonl", [{"messages": each["messages"]} for each in rows])
+    result = check(tmp_path, spec | {"generation": {"qualify": {"min_score": 0.5}}})
+    assert "no validation row has one: set `min_agreement`" in "\n".join(notes(result))

@@ -15,7 +15,7 @@ from rows_at_hand import chat, sentences, spec_for, write_jsonl
 from potstill.data import stage
 from potstill.data.inspect import inspect_data
 from potstill.data.labels import load_labels
-from potstill.data.splits import open_split
+from potstill.data.splits import open_held_out, open_split
 from potstill.errors import DataError, SealedTestError
 from potstill.spec import RunSpec
 from potstill.store.events import Event, Noticed
@@ -98,6 +98,30 @@ def test_the_test_rows_are_sealed(tmp_path: Path) -> None:
         with pytest.raises(SealedTestError, match="sealed until evaluation"):
             open_split(run, "test", purpose)
     assert len(open_split(run, "test", "evaluation")) == len(open_split(run, "test", "parity")) == 3
+
+
+def test_hashes_tell_that_a_text_is_sealed_without_opening_the_seal(tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "train.jsonl", [chat(text) for text in sentences(30)])
+    run, _, _ = prepare(spec_for(tmp_path, {"train": train}), tmp_path / "run")
+    assert run.path("data", "contamination.npz") in stage.outputs(run)
+    hidden = [row.messages[0].content for row in open_split(run, "test", "evaluation")]
+    run.path("data", "test.jsonl").unlink()
+    held_out = open_held_out(run)
+    assert held_out is not None
+    matches = [held_out.find(text) for text in hidden]
+    assert [(match.split, match.row) for match in matches if match] == [("test", 1), ("test", 2), ("test", 3)]
+    assert not any(held_out.find(row.messages[0].content) for row in open_split(run, "train", "training"))
+
+
+def test_nothing_is_compared_where_test_rows_may_be_learnt(tmp_path: Path) -> None:
+    run, _, _ = prepare(spec_for(tmp_path, {**leaking(tmp_path), "test_duplicates": "allow"}), tmp_path / "run")
+    assert open_held_out(run) is None
+
+
+def test_hashes_that_are_not_there_are_named(tmp_path: Path) -> None:
+    run = open_run(spec_for(tmp_path, {"train": tmp_path / "t.jsonl"}), tmp_path / "run")
+    with pytest.raises(DataError, match="have not been hashed; `potstill run` does it"):
+        open_held_out(run)
 
 
 def test_splits_that_are_not_prepared_are_named(tmp_path: Path) -> None:

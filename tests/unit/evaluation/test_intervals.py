@@ -115,6 +115,11 @@ def test_tails_are_those_of_their_formula(units, confidence):
     assert 2 * tail(units, confidence) == pytest.approx(1 - scipys_level(units, confidence), rel=1e-2)
 
 
+@pytest.mark.parametrize("degrees", [1, 1.4, 2, 5.5, 30, 1e6])
+def test_students_quantiles_are_right_for_few_and_for_broken_degrees_of_freedom(degrees):
+    assert student_quantile(0.975, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-3)
+
+
 def test_pairing_narrows_the_interval_of_a_difference():
     generator = np.random.default_rng(7)
     hard = generator.normal(size=150)

@@ -6,12 +6,12 @@ import pytest
 from scripted import Scripted, ask, interview, open_ledger, row, seat
 
 from potstill.errors import DataError
-from potstill.generation.interview import learnt_rows
+from potstill.generation.interview import Interview, learnt_rows
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.base import separate_thinking
-from potstill.generation.prompting.examples import choose_examples
-from potstill.records import Completion
-from potstill.spec.sections import PromptingSpec, TaskSpec
+from potstill.generation.prompting.examples import Worked, choose_examples
+from potstill.records import Completion, Message
+from potstill.spec.sections import GatesSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
 from potstill.tasks.replies import split_reasons
 
@@ -146,3 +146,13 @@ def test_examples_of_thought_are_rows_with_a_rationale():
         choose_examples(1, strategy, NLI, GOLD)
     reasoned = [replace(known, rationale="Because.") for known in GOLD]
     assert choose_examples(1, strategy, NLI, reasoned)[0].turns[1].content.startswith("Because.\nAnswer: ")
+
+
+def test_other_gates_judge_the_answers_to_the_same_questions_worked_examples_included(ledger):
+    task, example = build_task(TaskSpec(type="conversation")), row("Hello?")
+    worked = [Worked(name, (Message("user", f"{name}?"), Message("assistant", f"{name}!"))) for name in ("example", "spare")]
+    talks = Interview(task, (seat(Scripted(lambda _: "I'm sorry, but I can't help with that.")),), ledger, examples=worked)
+    assert ask(talks, example)[0].drop is not None
+    other = talks.under(GatesSpec(refusal=False)).outcome(example)
+    assert other is not None
+    assert other.dropped is None

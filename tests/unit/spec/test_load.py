@@ -1,6 +1,7 @@
 """A spec is read whole or refused with every problem, its place and what is allowed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -283,3 +284,28 @@ def test_pydantics_own_message_does_not_repeat_a_key_either() -> None:
     with pytest.raises(ValueError, match="environment variable") as caught:
         TeacherSpec(model="gpt", api_key_env="sk-hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_engine_is_a_word_or_a_section(tmp_path: Path) -> None:
+    assert load_spec(write(tmp_path, SMALLEST)).engine.kind == "local"
+    word = load_spec(write(tmp_path, SMALLEST + "engine: ray\n"))
+    assert word == load_spec(write(tmp_path, SMALLEST + "engine: {kind: ray}\n"))
+    assert (word.engine.address, word.engine.workers) == (None, 2)
+    assert load_spec(write(tmp_path, SMALLEST + "engine: {kind: ray, address: 'head:6379'}\n")).engine.address == "head:6379"
+    assert json.loads(spec_schema())["properties"]["engine"]["anyOf"][0] == {"enum": ["local", "ray"]}
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("spark", "'local' or 'ray'"),
+        ("{workers: 4}", "`workers` belongs to the engine `ray`"),
+        ("{kind: local, address: auto}", "`address` belongs to the engine `ray`"),
+        ("{kind: ray, address: 'ray://head:10001'}", "with `auto`"),
+        ("{kind: ray, address: head}", "`host:port`"),
+        ("ray\ngeneration: {mode: batch}", "take one of the two"),
+    ],
+)
+def test_an_engine_that_is_none_is_refused(tmp_path: Path, engine: str, words: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(words)):
+        load_spec(write(tmp_path, f"{SMALLEST}engine: {engine}\n"))

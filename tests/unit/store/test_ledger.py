@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -327,3 +328,34 @@ def test_what_was_committed_survives_a_disk_that_refuses_more(path):
     with Ledger(path) as ledger:
         assert ledger.missing([f"k{number}" for number in numbers]) == []
         assert ledger.get("k0").text == "y" * 1000
+
+
+def test_what_is_lent_is_answered_there_and_counts_as_nobodys(path, tmp_path):
+    other = tmp_path / "other.sqlite"
+    Ledger(other).close()
+    with Ledger(path, run="mine") as ledger:
+        ask(ledger, ["a", "b"])
+        ask(ledger, ["c"], FAILURE)
+        ledger.lend(other, ["a", "c", "unheard of"])
+        assert ledger.merge(other) == 0
+        assert ledger.usage().calls == 3
+    with Ledger(other, run="mine") as theirs:
+        assert theirs.get("a") == ANSWER
+        assert theirs.missing(["a", "b", "c"]) == ["b", "c"]
+        assert theirs.usage().calls == 0
+        assert theirs.spent().calls == 0
+
+
+def test_recent_calls_are_told_by_model_and_are_those_of_the_run(path):
+    now = time.time()
+    with Ledger(path, run="mine") as ledger:
+        ask(ledger, ["a", "b"])
+        ledger.intend(["c"], [REQUEST], "judge", [Cost(1, 70, 0.5)])
+        found = ledger.recent(now - 60.0)
+        assert {(one.model, one.calls, one.tokens) for one in found if one.model == "judge"} == {("judge", 1, 70.0)}
+        assert sum(one.calls for one in found) == 3
+        assert sum(one.tokens for one in found) == 2 * 5 + 70
+        assert all(now - 1.0 <= one.at <= time.time() for one in found)
+        assert ledger.recent(time.time() + 1.0) == []
+    with Ledger(path, run="another") as ledger:
+        assert ledger.recent(0.0) == []

@@ -6,11 +6,13 @@ from potstill.generation.gates.base import GateContext
 from potstill.records import Verdict
 
 NAME = "error"
-VERSION = 1
+VERSION = 2
 
 
 def error(context: GateContext) -> Verdict:
-    """Keep what arrived; the reason is the endpoint's own."""
-    if context.completion.finish_reason == "error":
-        return Verdict(NAME, False, context.completion.error or "the call failed, and no reason was given", VERSION)
+    """Keep what arrived; the reason is the endpoint's own. Code: `failed`, or the kind of fault (`busy`, `down`, `garbled`, `short`)."""
+    completion = context.completion
+    if completion.finish_reason == "error":
+        code = completion.fault.kind if completion.fault else "failed"
+        return Verdict(NAME, False, completion.error or "the call failed, and no reason was given", VERSION, code)
     return Verdict(NAME, True, version=VERSION)

@@ -14,7 +14,7 @@ from potstill.generation.gates.base import GateContext
 from potstill.records import Verdict
 
 NAME = "refusal"
-VERSION = 2
+VERSION = 3
 LONGEST = 600
 """Characters; a longer answer gives more than a refusal."""
 
@@ -60,12 +60,12 @@ _REFUSAL = re.compile("|".join(f"(?:{pattern})" for pattern in (*_ENGLISH, *_OTH
 
 
 def refusal(context: GateContext) -> Verdict:
-    """Keep answers that answer."""
+    """Keep answers that answer. Codes: `declared` by the endpoint, `declines` in its words."""
     text = context.completion.text.strip()
     if context.completion.finish_reason == "refusal":
-        return Verdict(NAME, False, f"the model refused in so many words: {quote(text)}", VERSION)
+        return Verdict(NAME, False, f"the model refused in so many words: {quote(text)}", VERSION, "declared")
     if len(text) <= LONGEST and _REFUSAL.match(_plain(text)) and not _row_refuses(context):
-        return Verdict(NAME, False, f"declines to answer: {quote(text)}", VERSION)
+        return Verdict(NAME, False, f"declines to answer: {quote(text)}", VERSION, "declines")
     return Verdict(NAME, True, version=VERSION)
 
 

@@ -6,12 +6,12 @@ from potstill.generation.gates.base import GateContext
 from potstill.records import Verdict
 
 NAME = "verifier"
-VERSION = 1
+VERSION = 2
 
 
 def verifier(context: GateContext) -> Verdict:
-    """Keep answers against which `task.verify` has nothing to say."""
+    """Keep answers against which `task.verify` has nothing to say. Code: `disproved`."""
     objection = context.task.verify(context.example, context.completion.text)
     if objection is not None:
-        return Verdict(NAME, False, objection, VERSION)
+        return Verdict(NAME, False, objection, VERSION, "disproved")
     return Verdict(NAME, True, version=VERSION)

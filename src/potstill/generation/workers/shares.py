@@ -1,0 +1,86 @@
+"""Rates, calls in flight and what is left of a budget, shared out among workers, so that together they pass no limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from potstill.models.base import Model, Remote
+from potstill.models.budget import Budget, Caps
+from potstill.models.throttle import Past
+from potstill.spec import RunSpec, TeacherSpec
+from potstill.store.ledger import Recent
+
+
+def most_workers(spec: RunSpec, tokens_a_call: int) -> int:
+    """How many workers a spec wants, or as many as leave each a share of every rate that its calls, of so many tokens, fit in."""
+    bounds = [spec.engine.workers, spec.generation.concurrency]
+    for teacher in asked(spec):
+        if teacher.requests_per_minute is not None:
+            bounds.append(teacher.requests_per_minute)
+        if teacher.tokens_per_minute is not None:
+            bounds.append(teacher.tokens_per_minute // max(tokens_a_call, 1))
+    return max(min(bounds), 1)
+
+
+def share_rates(spec: RunSpec, workers: int) -> RunSpec:
+    """The spec as one of so many workers follows it."""
+    generation = spec.generation
+    alone = {
+        "concurrency": max(generation.concurrency // workers, 1),
+        "judge": generation.judge and _share(generation.judge, workers),
+    }
+    return spec.model_copy(
+        update={
+            "teacher": _share(spec.teacher, workers),
+            "teachers": tuple(_share(teacher, workers) for teacher in spec.teachers),
+            "generation": generation.model_copy(update=alone),
+        }
+    )
+
+
+def share_budget(budget: Budget, workers: int) -> list[Caps]:
+    """What each worker may spend: together no more than is left. Minutes are not divided, for all work at the same time."""
+    seconds = budget.start()
+    caps, spent = budget.caps, budget.spent
+    calls = _divide(caps.calls, spent.calls, workers)
+    tokens = _divide(caps.tokens, spent.tokens, workers)
+    dollars = None
+    if caps.dollars is not None:
+        dollars = 0.0 if spent.dollars is None else max(caps.dollars - spent.dollars, 0.0) / workers
+    return [Caps(dollars, tokens[worker], calls[worker], None if seconds is None else seconds / 60) for worker in range(workers)]
+
+
+def recall_calls(models: Iterable[Model], calls: Iterable[Recent], now: float, workers: int = 1) -> None:
+    """Have the models' throttles count calls that were made elsewhere under the same limits, or a worker's share of them.
+
+    `now` is in seconds since 1970, as the calls' times: nodes whose clocks differ keep the rates as well as the clocks agree.
+    """
+    past = list(calls)
+    for model in models:
+        if isinstance(model, Remote):
+            mine = [one for one in past if one.model == model.identity]
+            model.throttle.recall(Past(max(now - one.at, 0.0), one.calls / workers, one.tokens / workers) for one in mine)
+
+
+def asked(spec: RunSpec) -> Iterator[TeacherSpec]:
+    """Everybody who may be asked."""
+    yield from spec.all_teachers
+    if spec.generation.judge is not None:
+        yield spec.generation.judge
+
+
+def _share(teacher: TeacherSpec, workers: int) -> TeacherSpec:
+    rates = {
+        name: max(rate // workers, 1)
+        for name in ("requests_per_minute", "tokens_per_minute")
+        if (rate := getattr(teacher, name)) is not None
+    }
+    return teacher.model_copy(update=rates)
+
+
+def _divide(cap: int | None, spent: int, workers: int) -> list[int | None]:
+    """What is left of a cap in whole parts that add up to it."""
+    if cap is None:
+        return [None] * workers
+    left = max(cap - spent, 0)
+    return [left // workers + (worker < left % workers) for worker in range(workers)]

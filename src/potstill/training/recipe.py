@@ -1,0 +1,158 @@
+"""What a run's spec means for training: its objective, its untrained student, the validation, and the job made of them. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.data.labels import load_labels
+from potstill.data.ondisk import Dataset
+from potstill.data.splits import open_split
+from potstill.errors import ModelError
+from potstill.models.load import weights_of
+from potstill.models.locate import is_local
+from potstill.records import Example, Message, Sampling
+from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.store.run import Run
+from potstill.tasks import build_task
+from potstill.tasks.base import Task
+from potstill.tasks.metrics import build_metric
+from potstill.training.foresee import NO_ORIGIN, student_origin
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
+
+if TYPE_CHECKING:
+    from potstill.models.weights import Weights
+    from potstill.training.fine_tune import FineTuning
+    from potstill.training.student import Student
+    from potstill.training.validation import Validation
+
+
+def objective_name(run: Run) -> ObjectiveName:
+    """The objective that the spec asks for, or that fits its models. Raises CapabilityError where it cannot be had."""
+    spec = run.spec
+
+    def same_tokens() -> bool:
+        if spec.student.model is None:
+            return True
+        return _vocabulary(spec.student) == _vocabulary(weights_of(spec.teacher))
+
+    return choose_objective(spec, teacher_is_local=is_local(spec.teacher), same_tokens=same_tokens)
+
+
+def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
+    """The teacher's weights, where the objective needs them beside the student."""
+    from potstill.models.weights import load_weights
+
+    return load_weights(weights_of(run.spec.teacher)) if name == "logits" else None
+
+
+def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
+    """The untrained student in `folder`/baseline: made now, or by an earlier attempt.
+
+    A vocabulary trimmed to the data keeps what the prompts and `rows` use. `teacher` spares loading it again where the student comes
+    out of it. Raises ModelError where there is nothing to make it of.
+    """
+    from potstill.models.weights import load_weights
+    from potstill.training.student import build_student, read_student, write_student
+
+    standing = read_student(folder)
+    if standing is not None:
+        return standing
+    spec = run.spec
+    task = build_task(spec.task, load_labels(run))
+    origin_spec = _origin(run)
+    origin = teacher if teacher is not None and origin_spec == weights_of(spec.teacher) else load_weights(origin_spec)
+
+    def token_use(tokenizer: Any) -> Iterator[list[int]]:
+        from potstill.training.rows import vocabulary_use
+
+        return vocabulary_use(tokenizer, _prompts(task, open_split(run, "train", "training")), rows)
+
+    student = build_student(origin, spec.student.carve, token_use, folder / "baseline")
+    write_student(student, folder)
+    share = student.parameters / student.origin_parameters
+    run.events.info(f"the student has {student.parameters:,} weights, {share:.0%} of {student.origin_parameters:,}")
+    return student
+
+
+def build_objective(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None) -> Objective:
+    """The objective of that name, with the teacher beside the student where it needs one."""
+    from potstill.training.targets.live_teacher import LiveTeacher
+
+    targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids) if teacher is not None else None
+    return OBJECTIVES[name](Ingredients(targets, run.spec.targets.temperature))
+
+
+def fine_tuning(run: Run, student: Student, objective: Objective, rows: Sequence[Example], folder: Path) -> FineTuning:
+    """The training that the spec asks for, of `student` on `rows`, into `folder`; validated by nobody."""
+    from potstill.training.fine_tune import FineTuning
+
+    spec = run.spec
+    return FineTuning(
+        student=student_weights(spec, student.folder),
+        rows=rows,
+        folder=folder,
+        objective=objective,
+        training=spec.training,
+        positions=spec.targets.positions,
+        carved=spec.student.carve is not None,
+        seed=spec.seed,
+        events=run.events,
+    )
+
+
+def student_weights(spec: RunSpec, folder: Path) -> WeightsSpec:
+    """How a student's own folder is loaded: in the place and number format that the spec wants."""
+    return spec.student.model_copy(update={"model": str(folder), "chat_template": None, "revision": None, "carve": None})
+
+
+def load_validation(run: Run, limit: int) -> Validation | None:
+    """The questions of at most `limit` validation rows, and how answers are scored; None where none has one to compare with."""
+    from potstill.training.validation import Validation, pick_questions
+
+    spec = run.spec
+    task = build_task(spec.task, load_labels(run))
+    answered = run.path("generation", "validation.jsonl")
+    questions = pick_questions(
+        task,
+        open_split(run, "validation", "training"),
+        Dataset(answered) if answered.exists() else (),
+        limit=limit,
+        seed=spec.seed,
+    )
+    if not questions:
+        return None
+    metric = build_metric(choosing_metric(spec), load_labels(run))
+    return Validation(questions, task.parse, metric, Sampling(max_new_tokens=spec.task.max_new_tokens or task.max_new_tokens))
+
+
+def choosing_metric(spec: RunSpec) -> str:
+    """The metric that chooses the checkpoint: the first that the evaluation is asked for, which is what its headline tells."""
+    asked = spec.evaluation.metrics
+    # Which metric leads does not hang on the labels, which may come from the data.
+    return build_task(spec.task, spec.task.labels or ("a", "b")).metrics[0] if asked == "auto" else asked[0]
+
+
+def _vocabulary(weights: WeightsSpec) -> dict[str, int]:
+    from potstill.models.weights import load_tokenizer
+
+    found: dict[str, int] = load_tokenizer(weights).get_vocab()
+    return found
+
+
+def _origin(run: Run) -> WeightsSpec:
+    origin = student_origin(run.spec)
+    if origin is None:
+        raise ModelError(f"the student {NO_ORIGIN}")
+    return origin
+
+
+def _prompts(task: Task, rows: Iterable[Example]) -> Iterator[tuple[Message, ...]]:
+    """What is asked in the training rows, alone and with each gold answer."""
+    for row in rows:
+        for asked in task.expand(row):
+            messages = task.render(asked)
+            if messages is not None:
+                yield messages
+                yield from ((*messages, Message("assistant", answer)) for answer in asked.reference)
