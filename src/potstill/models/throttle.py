@@ -17,11 +17,14 @@ from potstill.models.waiting import Waiting
 from potstill.records import Fault
 
 WINDOW_S = 60.0
-FIRST_LIMIT = 16
+FIRST_LIMIT = 32
 """Calls in flight at the start, where so many are allowed: few enough not to storm a small server."""
 _TRIP = 8
 """So many failures without an answer in between open the circuit."""
 _LONGEST_COOL_DOWN_S = 60.0
+_GAP_S = 0.002
+"""Calls beyond those that were in flight before leave so far apart. Started together they would be answered together, time and again, and
+all wait for the last of them to be seen to."""
 _HELPS_AT_FIRST, _HELPS = 0.25, 0.5
 """Growing has helped where the rate of answers rose by at least this share of what the growth of the limit promised. Doubling at the
 start is easily content, because being too slow costs more than a few calls too many; later growth has to prove itself."""
@@ -109,6 +112,7 @@ class Throttle:
         self._requests = _Window(limits.requests_per_minute) if limits.requests_per_minute else None
         self._tokens = _Window(limits.tokens_per_minute) if limits.tokens_per_minute else None
         self._waiting = Waiting()
+        self._open, self._opened_at = 0, clock() - _GAP_S  # so many calls were in flight at once, and since when
         self._closed_until = 0.0
         self._failures = self._tries = 0
         self._failing_since: float | None = None
@@ -128,6 +132,8 @@ class Throttle:
             now = self._clock()
             counted = self._requests.add(1, now) if self._requests else None
             self.in_flight += 1
+            if self.in_flight > self._open:
+                self._open, self._opened_at = self.in_flight, now
             self._pace.saturated |= self.in_flight >= self.limit
             return Ticket(self._epoch, counted, self._tokens.add(tokens, now) if self._tokens else None, self.down)
 
@@ -173,6 +179,8 @@ class Throttle:
         if self.in_flight >= (1 if self.down else self.limit):
             return None
         waits = [self._closed_until - now]
+        if self.in_flight >= self._open:
+            waits.append(self._opened_at + _GAP_S - now)
         if self._requests:
             waits.append(self._requests.wait_s(1, now))
         if self._tokens:
@@ -192,6 +200,7 @@ class Throttle:
             # Calls that left before the last halving say nothing new.
             self._epoch += 1
             self.limit = max(1, self.limit // 2)
+            self._open = min(self._open, self.limit)
             self._pace.restart(now)
         closed_s = fault.retry_after_s
         if self.down:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 
@@ -109,7 +110,7 @@ def test_calls_that_were_in_flight_together_halve_the_limit_once():
             limits.append(throttle.limit)
         return limits
 
-    assert run(story) == [FIRST_LIMIT // 2, FIRST_LIMIT // 4, FIRST_LIMIT // 8, 1, 1]
+    assert run(story) == [FIRST_LIMIT >> halvings for halvings in range(1, 6)]
 
 
 class Server:
@@ -155,7 +156,7 @@ def seconds_for(calls: int, width: int, server: Callable[[], Server]) -> tuple[f
 def test_where_a_server_gets_no_faster_the_limit_stays_near_what_it_can_do(slots):
     seconds, throttle = seconds_for(4000, 256, lambda: Server(slots, 0.5))
     assert seconds <= 1.03 * 4000 * 0.5 / slots
-    assert throttle.limit <= max(FIRST_LIMIT, 3.2 * slots)
+    assert throttle.limit <= max(2 * FIRST_LIMIT, 3.2 * slots)
 
 
 @pytest.mark.parametrize("width", [1, 10, 64, 200])
@@ -195,7 +196,7 @@ def test_retry_after_closes_the_door_for_all():
         await asyncio.gather(call(), call())
         return times
 
-    assert run(story) == [30.0, 30.0]
+    assert run(story) == pytest.approx([30.0, 30.0], abs=0.01)
 
 
 async def break_down(throttle: Throttle, calls: int) -> None:
@@ -220,7 +221,7 @@ def test_after_failures_alone_one_call_at_a_time_tries_ever_more_rarely():
         return [later - before - 0.5 for before, later in zip([-0.5, *tries], tries, strict=False)]
 
     # The first pause is short however many calls were in flight when it broke down.
-    assert run(story) == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert run(story) == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60, 60], abs=0.1)
 
 
 @pytest.mark.parametrize("fault", [None, Fault("garbled"), Fault("short")])
@@ -233,7 +234,7 @@ def test_whatever_is_answered_opens_the_door_again(fault):
         assert not throttle.down
         before = clock()
         await flight(throttle)
-        assert clock() == before
+        assert clock() - before < 0.1
 
     run(story)
 
@@ -245,7 +246,24 @@ def test_a_few_failures_among_answers_open_nothing():
             await break_down(throttle, TRIP - 1)
             throttle.settle(await throttle.admit(1), 1, None)
             assert not throttle.down
-        assert clock() == 0.0
+        assert clock() < 0.1
+
+    run(story)
+
+
+def test_calls_start_one_after_the_other_and_then_leave_as_soon_as_others_come_back():
+    async def story(clock: Clock) -> None:
+        throttle, times = Throttle("here", Limits(32), clock=clock), []
+        tickets = []
+        for _ in range(32):
+            tickets.append(await throttle.admit(1))
+            times.append(clock())
+        assert [after - before for before, after in itertools.pairwise(times)] == pytest.approx([0.002] * 31)
+        for ticket in tickets:
+            throttle.settle(ticket, 1, None)
+        before = clock()
+        await flight(throttle)
+        assert clock() == before
 
     run(story)
 
