@@ -248,7 +248,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Count the time of the block, waits included, as spent asking: what a cap on minutes counts. Blocks at the same time count once."""
+        """Count the time of the block, waits included, as spent asking, for caps on minutes. Blocks at the same time count once."""
         if not self._askers:
             self._noted = time.monotonic()
         self._askers += 1
