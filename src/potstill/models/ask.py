@@ -146,7 +146,7 @@ async def ask_all(
     """
     shared = budget or Budget(Caps(), ledger.spent())
     asking = [((way or Asking)(model, ledger, progress, shared), requests) for model, requests in streams]
-    with _terminate_as_interrupt() as terminated:
+    with ledger.asking(), _terminate_as_interrupt() as terminated:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(_as_far_as_it_goes(one, requests)) for one, requests in asking]
@@ -336,6 +336,9 @@ class Asking:
         if self._too_large(batch):
             self._give_back(ticket, most)
             return None
+        if self._budget.too_late:
+            self._give_back(ticket, most)
+            raise self._budget.out_of_time()
         try:
             await self._writer.intend(batch, holds)
             self._calling += 1
@@ -538,6 +541,7 @@ class _Writer:
         if not self._answers and not intended:
             return
         with self._ledger.transaction():
+            self._ledger.note_time()
             self._ledger.record(*_columns(self._answers))
             keys, requests = [question.key for question in intended], [question.request for question in intended]
             self._ledger.intend(keys, requests, self._model, holds)

@@ -72,7 +72,7 @@ class Budget:
     def left(cls, spec: BudgetSpec, *ledgers: Ledger) -> Budget:
         """A spec's budget, less what ledgers say was spent by the runs that they are open for."""
         spent = sum((ledger.spent() for ledger in ledgers), Cost())
-        return cls(Caps.of(spec), spent, sum(ledger.usage().seconds for ledger in ledgers))
+        return cls(Caps.of(spec), spent, sum(ledger.seconds_asked() for ledger in ledgers))
 
     def start(self) -> float | None:
         """Let the minutes run, where they do not yet; seconds that are left, None where there is no cap."""
@@ -92,9 +92,14 @@ class Budget:
                 if not self.held.calls:
                     raise BudgetError(self._reached(passed))
                 await self._waiting.for_change()
-            if self._deadline is not None and self._clock() + self._slowest_s >= self._deadline:
+            if self.too_late:
                 raise self.out_of_time()
             self.held += most
+
+    @property
+    def too_late(self) -> bool:
+        """Whether a call that leaves now could not be back in time."""
+        return self._deadline is not None and self._clock() + self._slowest_s >= self._deadline
 
     def takes(self, most: Cost) -> bool:
         """Set `most` aside where that fits without waiting; whether it did."""

@@ -20,7 +20,7 @@ from potstill.errors import StoreError
 from potstill.records import Completion, Cost, Message, Request, Sampling, TokenLogprob, Usage, Verdict
 from potstill.store.atomic import store_error
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x506F7473  # "Pots": tells a ledger from any other SQLite file
 _KEYS_A_QUERY = 1000
 
@@ -77,6 +77,10 @@ CREATE TABLE verdict (
     code    TEXT NOT NULL DEFAULT '',  -- the reason in a word, to count by
     PRIMARY KEY (key, row, gate, version)
 ) WITHOUT ROWID;
+CREATE TABLE asked (
+    run     TEXT PRIMARY KEY,
+    seconds REAL NOT NULL  -- that it spent asking, waits included
+) WITHOUT ROWID;
 """
 
 # How an attempt of another ledger is taken over, by column; `theirs` is its row. A second answer to a question counts as a call whose
@@ -109,7 +113,10 @@ CREATE TABLE batch (
     id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, provider_id TEXT,
     state TEXT NOT NULL CHECK (state IN ('prepared', 'submitted', 'collected', 'lost')), created REAL NOT NULL
 ) WITHOUT ROWID;
-"""
+""",
+    2: """
+CREATE TABLE asked (run TEXT PRIMARY KEY, seconds REAL NOT NULL) WITHOUT ROWID;
+""",
 }
 
 
@@ -166,6 +173,7 @@ class Ledger:
         self.orphaned = 0
         """Calls that were in flight when the last process ended, and are settled now."""
         self.read_only: str | None = None
+        self._askers, self._noted = 0, 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -237,6 +245,37 @@ class Ledger:
             if self._db.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Count the time of the block, waits included, as spent asking, for caps on minutes. Blocks at the same time count once."""
+        if not self._askers:
+            self._noted = time.monotonic()
+        self._askers += 1
+        try:
+            yield
+        finally:
+            with contextlib.suppress(StoreError):  # what was answered matters more
+                self.note_time()
+            self._askers -= 1
+
+    def note_time(self) -> None:
+        """Write down the seconds of `asking` so far, so that a kill does not lose them."""
+        if not self._askers or self.read_only:
+            return
+        now = time.monotonic()
+        with self._in_our_words():
+            self._db.execute(
+                "INSERT INTO asked VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET seconds = seconds + excluded.seconds",
+                (self.run, now - self._noted),
+            )
+        self._noted = now
+
+    def seconds_asked(self) -> float:
+        """Seconds that were spent asking; at least those in which calls were in flight, which other processes may have made."""
+        with self._in_our_words():
+            noted = self._db.execute(f"SELECT total(seconds) FROM asked WHERE {self._own}").fetchone()[0]
+        return max(float(noted), self.usage().seconds)
 
     def intend(
         self, keys: Sequence[str], requests: Sequence[Request], model: str, holds: Sequence[Cost] | None = None, batch: str | None = None

@@ -239,3 +239,14 @@ def test_a_cap_that_one_model_meets_stops_the_others_without_losing_what_is_in_f
     assert (len(quick.calls), len(slow.calls)) == (8, 2)
     totals = ledger.usage()
     assert (totals.answered, totals.orphaned) == (10, 0)
+
+
+def test_no_call_leaves_after_the_minutes_because_it_waited_for_its_turn(ledger):
+    async def story(clock: Clock) -> FakeEndpoint:
+        endpoint = FakeEndpoint(echo, clock, limits=Limits(2, requests_per_minute=1), seconds=10.0)
+        with pytest.raises(BudgetError, match=r"1\.05 minutes"):
+            await ask_async(endpoint, [question(str(number)) for number in range(9)], ledger, None, Budget(Caps(minutes=1.05), clock=clock))
+        return endpoint
+
+    assert run(story).times == [0.0]
+    assert ledger.usage().orphaned == 0

@@ -366,3 +366,23 @@ def test_questions_of_a_provider_s_batch_are_no_recent_calls(path):
         ledger.open_batch("b", "teacher")
         ledger.intend(["in a batch"], [REQUEST], "teacher", batch="b")
         assert ledger.recent(0.0) == []
+
+
+def test_time_spent_asking_counts_once_waits_included_and_outlives_a_kill(path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Ledger(path, run="mine") as ledger:
+        with ledger.asking(), ledger.asking():
+            now[0] += 40.0
+            ledger.note_time()
+            now[0] += 20.0
+        now[0] += 1000.0
+        killed = ledger.asking()
+        killed.__enter__()
+        now[0] += 7.0
+        ledger.note_time()
+        now[0] += 2.0
+    with Ledger(path, run="mine") as ledger:
+        assert ledger.seconds_asked() == 67.0
+    with Ledger(path, run="another") as ledger:
+        assert ledger.seconds_asked() == 0.0
