@@ -133,7 +133,7 @@ CASES = {
     "408 that lasts": lasting(refused(408, TOLD_OFF), "408: no, not with [key]", uncertain=True),
     **{f"{status} at once": final(refused(status, TOLD_OFF), f"{status}: no, not with [key]") for status in (400, 413, 422)},
     **{f"{status} stops": stopping(refused(status, TOLD_OFF), rf"{status}: no, not with \[key\]") for status in (401, 402, 403, 404, 405)},
-    "redirected": stopping(Fault(302, headers={"Location": f"https://elsewhere/?key={KEY}"}), r"302: .*https://elsewhere/\?key=\[key\]"),
+    "redirected": stopping(Fault(302, headers={"Location": f"https://elsewhere/?key={KEY}"}), r"302: .*https://elsewhere/"),
     "the content is refused": accepted(refused(400, TOLD_OFF, code="content_filter"), "", dollars=0.0),
     # connections
     "a reset that passes": passing(RESET, uncertain=True),
