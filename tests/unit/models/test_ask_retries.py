@@ -15,7 +15,7 @@ from virtual_time import Clock, run
 from potstill.errors import BudgetError, EndpointError
 from potstill.models.ask import Answers, ask_all, ask_async
 from potstill.models.budget import Budget, Caps
-from potstill.models.throttle import Limits
+from potstill.models.throttle import FIRST_LIMIT, Limits
 from potstill.records import Cost, Fault, Request
 from potstill.store.ledger import Ledger
 
@@ -121,14 +121,14 @@ def test_calls_that_waited_while_the_endpoint_turned_out_to_give_one_answer_leav
         return echo(requests) if len(requests) == 1 else [SHORT] * len(requests)
 
     async def story(clock: Clock) -> FakeEndpoint:
-        limits = Limits(32, requests_per_minute=40)
+        limits = Limits(64, requests_per_minute=40)
         endpoint = FakeEndpoint(script, clock, samples_a_call=8, limits=limits)
         answers = await ask_async(endpoint, [question(str(row), sample) for row in range(40) for sample in range(8)], ledger)
         assert answers.failed == 0
         return endpoint
 
     endpoint = run(story)
-    assert sum(len(call) > 1 for call in endpoint.calls) <= 16
+    assert sum(len(call) > 1 for call in endpoint.calls) <= FIRST_LIMIT
     # Each minute is full: what did not leave takes nobody's place.
     assert len([at for at in endpoint.times if at < 59]) == 40
 
