@@ -125,7 +125,8 @@ def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
 
 def _tell_idle_patience(job: FineTuning) -> None:
     patience, evaluations = job.training.patience, job.training.evaluations
-    if "patience" in job.training.model_fields_set and patience >= evaluations - 1:
+    # A resolved spec names every key: what differs from the default was asked for.
+    if patience != TrainingSpec.model_fields["patience"].default and patience >= evaluations - 1:
         job.events.warn(
             f"`training.patience` of {patience} never ends a training of {evaluations} evaluations early; "
             f"set `training.evaluations` to {patience + 2} or more, or a lower patience"
