@@ -1,0 +1,49 @@
+"""What a run is: one frozen pydantic model a section. A default is a vetted setting; its source stands in the field's text."""
+
+from potstill.spec.sections.base import Auto, Fraction, Section
+from potstill.spec.sections.data import ColumnsSpec, DataSpec, TaskSpec, TaskType
+from potstill.spec.sections.engine import EngineSpec
+from potstill.spec.sections.evaluation import EvaluationSpec
+from potstill.spec.sections.generation import (
+    BalanceSpec,
+    BudgetSpec,
+    ExpandSpec,
+    GatesSpec,
+    GenerationSpec,
+    PersonalDataSpec,
+    PilotSpec,
+    PromptingSpec,
+    QualifySpec,
+)
+from potstill.spec.sections.models import CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
+from potstill.spec.sections.run import RunSpec
+from potstill.spec.sections.training import TargetsSpec, TrainingSpec
+
+__all__ = [
+    "Auto",
+    "BalanceSpec",
+    "BudgetSpec",
+    "CarveSpec",
+    "ColumnsSpec",
+    "DataSpec",
+    "EngineSpec",
+    "EvaluationSpec",
+    "ExpandSpec",
+    "Fraction",
+    "GatesSpec",
+    "GenerationSpec",
+    "PersonalDataSpec",
+    "PilotSpec",
+    "PriceSpec",
+    "PromptingSpec",
+    "QualifySpec",
+    "RunSpec",
+    "Section",
+    "StudentSpec",
+    "TargetsSpec",
+    "TaskSpec",
+    "TaskType",
+    "TeacherSpec",
+    "TrainingSpec",
+    "WeightsSpec",
+]

@@ -1,0 +1,100 @@
+"""A whole spec."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field, model_validator
+
+from potstill.spec.sections.base import Section
+from potstill.spec.sections.data import DataSpec, TaskSpec
+from potstill.spec.sections.engine import EngineSpec, or_one_word
+from potstill.spec.sections.evaluation import EvaluationSpec
+from potstill.spec.sections.generation import GatesSpec, GenerationSpec
+from potstill.spec.sections.models import StudentSpec, TeacherSpec
+from potstill.spec.sections.training import TargetsSpec, TrainingSpec
+
+
+class RunSpec(Section):
+    """One run: a teacher, a task, data, a student. Paths are relative to the spec's own folder."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # as in TeacherSpec
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Names the run's folder: letters, digits, `.`, `_`, `-`."""
+    task: TaskSpec
+    data: DataSpec
+    teacher: TeacherSpec
+    teachers: tuple[TeacherSpec, ...] = ()
+    """Several teachers, instead of `teacher`; `generation.route` says which is asked. The first is the one that is evaluated."""
+    student: StudentSpec
+    generation: GenerationSpec = GenerationSpec()
+    gates: GatesSpec = GatesSpec()
+    targets: TargetsSpec = TargetsSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    engine: EngineSpec = Field(default=EngineSpec(), json_schema_extra=or_one_word)
+    """Where the teachers are asked from: `local`, or `ray`."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Splits, sampling, initial order of the rows and bootstrap all start from it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, raw: object) -> object:
+        if isinstance(raw, dict) and "teacher" not in raw and isinstance(raw.get("teachers"), list | tuple) and raw["teachers"]:
+            return {**raw, "teacher": raw["teachers"][0]}
+        return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reasons_are_learnt(cls, raw: object) -> object:
+        """A student that writes its reasons is read accordingly, and has as much room for them as its teacher."""
+        generation = raw.get("generation") if isinstance(raw, dict) else None
+        prompting = generation.get("prompting") if isinstance(generation, dict) else None
+        if not isinstance(raw, dict) or not isinstance(raw.get("task"), dict) or not isinstance(prompting, dict):
+            return raw
+        task = {"reasons": prompting.get("learn") == "rationale_then_answer", **raw["task"]}
+        if task["reasons"] is not True:
+            return raw
+        if task.get("reasoning_tokens") is None and "reasoning_tokens" in prompting:
+            task["reasoning_tokens"] = prompting["reasoning_tokens"]
+        return {**raw, "task": task}
+
+    @property
+    def all_teachers(self) -> tuple[TeacherSpec, ...]:
+        """Every teacher that answers rows, the evaluated one first."""
+        return self.teachers or (self.teacher,)
+
+    @model_validator(mode="after")
+    def _several_are_one_and_others(self) -> RunSpec:
+        if self.teachers and self.teacher != self.teachers[0]:
+            raise ValueError("give `teacher` or `teachers`, not both")
+        titles = [teacher.title for teacher in self.teachers]
+        if len(set(titles)) < len(titles):
+            raise ValueError("two of the `teachers` have one name: give each a `name`")
+        return self
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> RunSpec:
+        if self.generation.samples > 1 and not all(teacher.temperature for teacher in self.all_teachers):
+            raise ValueError("`generation.samples` above 1 needs a teacher with a `temperature` above 0: greedy answers are all the same")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> RunSpec:
+        misfits = []
+        if self.student.model is None and self.teacher.base_url is not None:
+            misfits.append("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
+        if self.targets.positions == "all" and self.training.objective == "sft":
+            misfits.append(
+                "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
+            )
+        strategy = self.generation.prompting.strategy
+        if self.task.answer_schema is not None and strategy != "direct":
+            misfits.append(
+                f"`task.answer_schema` wants JSON alone, and `generation.prompting.strategy: {strategy}` has more written: take `direct`, "
+                "or remove the schema"
+            )
+        if self.engine.kind == "ray" and self.generation.mode == "batch":
+            misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
+        if misfits:
+            raise ValueError("\n".join(misfits))
+        return self

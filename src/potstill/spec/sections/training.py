@@ -1,0 +1,52 @@
+"""What the student is pulled to, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from potstill.spec.sections.base import Auto, Section
+
+
+class TargetsSpec(Section):
+    """What the student is pulled to."""
+
+    positions: Literal["answer", "all"] = "answer"
+    """`answer`: tokens of the answer alone. `all`: prompt tokens too (needs the teacher's probabilities), so that a carved student heals
+    on fewer rows."""
+    temperature: float = Field(default=1.0, gt=0.0)
+    """Temperature of both distributions in the loss (1: the teacher as it is)."""
+
+
+class TrainingSpec(Section):
+    """How the student is trained."""
+
+    objective: Literal["auto", "sft", "logits"] = "auto"
+    """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
+    student's tokenizer, else `sft`."""
+    learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
+    batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """Rows a step; `auto` follows `training.settings.auto_batch_size`."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Rows in memory at once; by default the whole batch."""
+    epochs: float = Field(default=3.0, gt=0.0)
+    """Passes over the accepted rows."""
+    warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Share of the steps in which the rate rises; it falls linearly after."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """AdamW's decay; 0 for short fine-tunings, where it hardly acts."""
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    """Gradients are clipped to this norm."""
+    max_length: int = Field(default=1024, ge=8)
+    """Longest row in tokens, prompt and answer; longer rows are left out and counted."""
+    evaluations: int = Field(default=4, ge=1)
+    """How often in the run the validation metric is taken; the best checkpoint wins, of equal ones the last."""
+    validation_rows: int = Field(default=64, ge=1)
+    """At most so many validation rows choose the checkpoint."""
+    patience: int = Field(default=2, ge=1)
+    """Stop after so many evaluations in a row without a better metric. With 2 of 4, only a student that is past its best after the
+    first quarter is stopped: while the rate still falls, a metric that stands still often rises again."""
+    save_minutes: float = Field(default=2.0, gt=0.0)
+    """A checkpoint for resuming is written at least so often."""
