@@ -30,7 +30,8 @@ from potstill.spec.sections import WeightsSpec
 from potstill.training.batches import LengthBatches, TokenRows
 from potstill.training.carve import carve, evenly_spaced
 from potstill.training.objectives import OBJECTIVES, Ingredients
-from potstill.training.trainer import DistillationTrainer, Judge, Lesson
+from potstill.training.objectives.base import Lesson
+from potstill.training.trainer import DistillationTrainer, Judge
 
 BATCH, LAYERS = 8, 8
 
@@ -62,7 +63,7 @@ def token_rows(count: int, vocabulary: int) -> TokenRows:
     lengths = generator.integers(48, 193, count)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     trained = np.concatenate([np.arange(length) >= length // 2 for length in lengths])
-    return TokenRows(generator.integers(3, vocabulary, starts[-1]).astype(np.int32), trained, starts)
+    return TokenRows(generator.integers(3, vocabulary, starts[-1]).astype(np.int32), trained, starts, np.arange(count))
 
 
 def arguments(folder: str, steps: int) -> TrainingArguments:

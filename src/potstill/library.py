@@ -136,6 +136,7 @@ def fine_tune_student(
     """
     from potstill.training.fine_tune import FineTuning, fine_tune
     from potstill.training.objectives import OBJECTIVES, Ingredients
+    from potstill.training.objectives.base import always
     from potstill.training.summary import read_summary, write_summary
 
     given = _rows(train, task)
@@ -155,9 +156,8 @@ def fine_tune_student(
     _claim(place, digest)
     if read_summary(place) is None:
         start = _start_of(student, place)
-        job = FineTuning(
-            start, rows, place, OBJECTIVES["sft"](Ingredients()), validation=_validation(scored, held_out, settings), training=settings
-        )
+        teaching = always(OBJECTIVES["sft"](Ingredients()))
+        job = FineTuning(start, rows, place, teaching, validation=_validation(scored, held_out, settings), training=settings)
         write_summary(place, outside_any_loop(lambda: fine_tune(job)).to_json())
     return load_local(WeightsSpec(model=str((place / "best").absolute())))
 

@@ -20,11 +20,11 @@ from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.atomic import fingerprint, read_object, write_json
 from potstill.store.events import Event, EventLog, Noticed, Progress, Progressed
 from potstill.store.run import Run
-from potstill.training.recipe import build_objective, fine_tuning, load_live_teacher, make_student, objective_name, student_weights
+from potstill.training.recipe import build_teaching, fine_tuning, load_live_teacher, make_student, objective_name, student_weights
 
 if TYPE_CHECKING:
     from potstill.training.fine_tune import FineTuning
-    from potstill.training.objectives import Objective
+    from potstill.training.objectives.base import Teaching
     from potstill.training.student import Student
     from potstill.training.validation import Validation
 
@@ -119,11 +119,11 @@ class Rehearsal:
 
     def _train(self, arm: Arm, folder: Path, bar: Progress) -> None:
         bar.advance(0, note=f"{arm.name}, seed {arm.seed}")
-        student, objective = self._student, self._objective
+        student, teaching = self._student, self._teaching
         from potstill.training.fine_tune import fine_tune
 
         job = replace(
-            fine_tuning(self._run, student, objective, arm.rows, folder),
+            fine_tuning(self._run, student, teaching, arm.rows, folder),
             training=self._training(),
             seed=arm.seed,
             steps=self._course.get("steps"),
@@ -160,8 +160,8 @@ class Rehearsal:
         return make_student(self._run, rows, self._folder / f"student-{self._origin}", self._teacher)
 
     @cached_property
-    def _objective(self) -> Objective:
-        return build_objective(self._run, self._objective_name, self._student, self._teacher)
+    def _teaching(self) -> Teaching:
+        return build_teaching(self._run, self._objective_name, self._student, self._teacher)
 
 
 class _Relay:

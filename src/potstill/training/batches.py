@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,36 +19,52 @@ class Batch:
     """Rows that go through a model together, padded on the right.
 
     `input_ids_BT`: tokens. `positions_N`: places in the flattened (B·T) batch whose prediction is trained. `labels_N`: the token
-    that follows each of these places. `tokens`: how many tokens the rows have, padding apart.
+    that follows each of these places. `tokens`: how many tokens the rows have, padding apart. `rows_B`: which row of all each one is, and
+    `counts_B` how many trained positions it has: they stand row after row. `weights_N`: what each position counts, None where all count 1.
     """
 
     input_ids_BT: Tensor
     positions_N: Tensor
     labels_N: Tensor
     tokens: int
+    rows_B: NDArray[np.int64]
+    counts_B: NDArray[np.int64]
+    weights_N: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids_BT)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; accelerate calls it."""
-        return Batch(self.input_ids_BT.to(device), self.positions_N.to(device), self.labels_N.to(device), self.tokens)
+        return replace(
+            self,
+            input_ids_BT=self.input_ids_BT.to(device),
+            positions_N=self.positions_N.to(device),
+            labels_N=self.labels_N.to(device),
+            weights_N=None if self.weights_N is None else self.weights_N.to(device),
+        )
 
 
 @dataclass(frozen=True)
 class TokenRows(Sequence["TokenRow"]):
-    """Many rows in three flat arrays: row i is ids[starts[i]:starts[i+1]], and `trained` says which of its tokens are targets."""
+    """Many rows in flat arrays: row i is ids[starts[i]:starts[i+1]], and `trained` says which of its tokens are targets.
+
+    `weights` is what each row counts in the loss; None: all count 1. `examples` is which of the conversations each row came of.
+    """
 
     ids: NDArray[np.int32]
     trained: NDArray[np.bool_]
     starts: NDArray[np.int64]
+    examples: NDArray[np.int64]
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def __getitem__(self, index: int) -> TokenRow:  # type: ignore[override]
         part = slice(int(self.starts[index]), int(self.starts[index + 1]))
-        return TokenRow(self.ids[part], self.trained[part])
+        weight = 1.0 if self.weights is None else float(self.weights[index])
+        return TokenRow(self.ids[part], self.trained[part], index, weight)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -58,10 +74,12 @@ class TokenRows(Sequence["TokenRow"]):
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One row: its token ids, and which of them are targets."""
+    """One row: its token ids, which of them are targets, its place among all rows, and what it counts."""
 
     ids: NDArray[np.int32]
     trained: NDArray[np.bool_]
+    index: int = 0
+    weight: float = 1.0
 
 
 def next_token_positions(row: TokenRow) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -83,11 +101,16 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
         where, what = next_token_positions(row)
         positions.append(where + place * longest)
         labels.append(what)
+    counts = np.array([len(what) for what in labels], dtype=np.int64)
+    weights = np.array([row.weight for row in rows], dtype=np.float32)
     return Batch(
         torch.from_numpy(input_ids),
         torch.from_numpy(np.concatenate(positions)),
         torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         sum(len(row.ids) for row in rows),
+        np.array([row.index for row in rows], dtype=np.int64),
+        counts,
+        None if (weights == 1.0).all() else torch.from_numpy(np.repeat(weights, counts)),
     )
 
 

@@ -19,7 +19,7 @@ from potstill.store.events import EventLog
 from potstill.training.batches import LengthBatches
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
-from potstill.training.objectives.base import Objective
+from potstill.training.objectives.base import Lesson, Objective, Teaching
 from potstill.training.rows import EncodedRows, Positions, encode_rows
 from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
 from potstill.training.student import count_parameters, save_weights
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 class FineTuning:
     """All that training needs.
 
-    `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt; `folder` takes
-    `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
+    `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt, as `teaching` says; `folder`
+    takes `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
     weights are kept as the best. `steps` stands in place of the training's epochs.
     """
 
     student: WeightsSpec
     rows: Sequence[Example]
     folder: Path
-    objective: Objective
+    teaching: Teaching
     validation: Validation | None = None
     training: TrainingSpec = field(default_factory=TrainingSpec)
     positions: Positions = "answer"
@@ -101,9 +101,10 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions)
     _tell_left_out(job, encoded, limit)
     plan = _plan(job, encoded, count_parameters(weights.module))
+    objective = job.teaching(encoded.rows, weights.module)
     with _memory_advice(plan):
-        log = _train(job, weights, encoded, plan)
-    return _summary(job, encoded, plan, log)
+        log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective), plan)
+    return _summary(job, objective, encoded, plan, log)
 
 
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
@@ -133,14 +134,14 @@ def _tell_idle_patience(job: FineTuning) -> None:
         )
 
 
-def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> Log:
+def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
     newest, step, log = _standing(job, plan)
     if _is_over(job, plan, step, log):
         return log
     _tell_idle_patience(job)
     from potstill.training.reporter import Reporter, Schedule
-    from potstill.training.trainer import DistillationTrainer, Lesson
+    from potstill.training.trainer import DistillationTrainer
 
     # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
     stored = {name: tensor.dtype for name, tensor in weights.module.state_dict().items()}
@@ -148,7 +149,6 @@ def _train(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan)
     schedule = Schedule(plan.steps, evaluation_steps(plan.steps, job.training.evaluations), job.training.save_minutes)
     metrics = MetricsFile(job.folder / "metrics.jsonl", job.validation.metric.name if job.validation else "")
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
-        lesson = Lesson(encoded.rows, plan.batches, job.objective)
         trainer = DistillationTrainer(weights.module, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
@@ -256,11 +256,11 @@ def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
     return arguments
 
 
-def _summary(job: FineTuning, encoded: EncodedRows, plan: _Plan, log: Log) -> TrainingSummary:
+def _summary(job: FineTuning, objective: Objective, encoded: EncodedRows, plan: _Plan, log: Log) -> TrainingSummary:
     counts = [entry for entry in log if "trained_tokens" in entry][-1]
     chosen = best(scored(log), higher_is_better=_higher_is_better(job)) if scored(log) else None
     return TrainingSummary(
-        objective=job.objective.name,
+        objective=objective.name,
         rows=len(encoded.rows),
         rows_too_long=encoded.too_long,
         rows_without_answer=encoded.without_answer,

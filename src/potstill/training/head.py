@@ -35,6 +35,16 @@ class Head:
         """The head of these tokens alone, in this order."""
         return replace(self, weight_VD=self.weight_VD[ids_V], bias_V=None if self.bias_V is None else self.bias_V[ids_V])
 
+    def cast(self, dtype: torch.dtype) -> Head:
+        """The head with its numbers in another format."""
+        return replace(self, weight_VD=self.weight_VD.to(dtype), bias_V=None if self.bias_V is None else self.bias_V.to(dtype))
+
+    def before_cap(self, gradient_NV: Tensor, logits_NV: Tensor) -> Tensor:
+        """From the derivative by logits to that by W h + b."""
+        if self.cap is not None:
+            gradient_NV = gradient_NV * (1.0 - (logits_NV / self.cap).square())
+        return gradient_NV if self.scale == 1.0 else gradient_NV * self.scale
+
     @property
     def parameters(self) -> tuple[Tensor, ...]:
         """What is trained of it."""
@@ -44,16 +54,28 @@ class Head:
 def head_of(module: Any) -> Head:
     """The head of a causal language model of transformers, proven on a few tokens against the model's own logits.
 
-    Known are plain linear heads, capped ones (Gemma), and scaled ones (Cohere, Granite). Raises CapabilityError for
-    others, ModelError where logits are not finite.
+    Raises what `output_head` and `prove_head` raise.
+    """
+    prove_head(module)
+    return output_head(module)
+
+
+def output_head(module: Any) -> Head:
+    """The head as the model holds it now: what shards a model swaps its weights.
+
+    Known are plain linear heads, capped ones (Gemma), and scaled ones (Cohere, Granite). Raises CapabilityError for others.
     """
     config, linear = module.config.get_text_config(), module.get_output_embeddings()
     if not isinstance(linear, nn.Linear):
         raise CapabilityError(f"{type(module).__name__} has no linear output head that training could use; choose another student")
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-    head = Head(linear.weight, linear.bias, scale, getattr(config, "final_logit_softcapping", None))
-    _prove(module, head)
-    return head
+    return Head(linear.weight, linear.bias, scale, getattr(config, "final_logit_softcapping", None))
+
+
+def backbone(module: Any) -> Any:
+    """What turns tokens into final hidden states; adapters (PEFT) are inside it."""
+    plain = module.get_base_model() if hasattr(module, "get_base_model") else module
+    return plain.base_model
 
 
 def trained_hidden(module: Any, batch: Batch) -> Tensor:
@@ -61,17 +83,21 @@ def trained_hidden(module: Any, batch: Batch) -> Tensor:
 
     No attention mask is passed: rows are padded on the right, and causal attention never looks there.
     """
-    hidden_BTD: Tensor = module.base_model(input_ids=batch.input_ids_BT, use_cache=False).last_hidden_state
+    hidden_BTD: Tensor = backbone(module)(input_ids=batch.input_ids_BT, use_cache=False).last_hidden_state
     return hidden_BTD.flatten(0, 1).index_select(0, batch.positions_N)
 
 
-def _prove(module: Any, head: Head) -> None:
-    was_training = module.training
+def prove_head(module: Any) -> None:
+    """Hold hidden states through the head against the model's own logits, on a few tokens.
+
+    Raises CapabilityError where they differ, ModelError where logits are not finite.
+    """
+    head, was_training = output_head(module), module.training
     module.eval()
     ids_1T = torch.arange(min(4, head.weight_VD.shape[0]), device=head.weight_VD.device)[None]
     with torch.no_grad():
         expected = module(input_ids=ids_1T, use_cache=False).logits.float()
-        found = head.logits(module.base_model(input_ids=ids_1T, use_cache=False).last_hidden_state).float()
+        found = head.logits(backbone(module)(input_ids=ids_1T, use_cache=False).last_hidden_state).float()
     module.train(was_training)
     if not expected.isfinite().all():
         raise ModelError(

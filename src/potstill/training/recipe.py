@@ -19,7 +19,8 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
+from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
+from potstill.training.objectives.base import Teaching, always
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
@@ -76,15 +77,22 @@ def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weigh
     return student
 
 
-def build_objective(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None) -> Objective:
+def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None) -> Teaching:
     """The objective of that name, with the teacher beside the student where it needs one."""
+    from potstill.training.losses import build_divergence
     from potstill.training.targets.live_teacher import LiveTeacher
 
-    targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids) if teacher is not None else None
-    return OBJECTIVES[name](Ingredients(targets, run.spec.targets.temperature))
+    spec = run.spec
+    targets = None
+    if teacher is not None:
+        temperature = spec.targets.teacher_temperature or spec.targets.temperature
+        targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=temperature)
+    divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
+    weights = spec.targets.weights
+    return always(OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)))
 
 
-def fine_tuning(run: Run, student: Student, objective: Objective, rows: Sequence[Example], folder: Path) -> FineTuning:
+def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:
     """The training that the spec asks for, of `student` on `rows`, into `folder`; validated by nobody."""
     from potstill.training.fine_tune import FineTuning
 
@@ -93,7 +101,7 @@ def fine_tuning(run: Run, student: Student, objective: Objective, rows: Sequence
         student=student_weights(spec, student.folder),
         rows=rows,
         folder=folder,
-        objective=objective,
+        teaching=teaching,
         training=spec.training,
         positions=spec.targets.positions,
         carved=spec.student.carve is not None,

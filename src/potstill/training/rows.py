@@ -31,9 +31,9 @@ def encode_rows(tokenizer: Any, examples: Iterable[Example], *, max_length: int,
     With `positions` "all" every token but a row's first is trained. Rows of more than `max_length` tokens are left out and
     counted. Raises TrainingError where nothing is left.
     """
-    ids_list, trained_list = [], []
+    ids_list, trained_list, origins = [], [], []
     too_long = without_answer = longest = 0
-    for example in examples:
+    for place, example in enumerate(examples):
         sequences = training_sequences(tokenizer, example.messages, example.trained_turns) if example.trained_turns else []
         without_answer += not sequences
         for ids, trained in sequences:
@@ -41,12 +41,14 @@ def encode_rows(tokenizer: Any, examples: Iterable[Example], *, max_length: int,
             if len(ids) > max_length:
                 too_long += 1
                 continue
+            origins.append(place)
             ids_list.append(np.array(ids, dtype=np.int32))
             trained_list.append(np.ones(len(ids), dtype=np.bool_) if positions == "all" else np.array(trained, dtype=np.bool_))
     if not ids_list:
         raise TrainingError(_nothing_left(too_long, without_answer, longest, max_length))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_list])]).astype(np.int64)
-    return EncodedRows(TokenRows(np.concatenate(ids_list), np.concatenate(trained_list), starts), too_long, without_answer)
+    rows = TokenRows(np.concatenate(ids_list), np.concatenate(trained_list), starts, np.array(origins, dtype=np.int64))
+    return EncodedRows(rows, too_long, without_answer)
 
 
 def vocabulary_use(tokenizer: Any, prompts: Iterable[Sequence[Message]], accepted: Iterable[Example]) -> Iterator[list[int]]:

@@ -17,7 +17,7 @@ from potstill.store.run import Run
 from potstill.training.foresee import foresee
 from potstill.training.objectives import ObjectiveName
 from potstill.training.recipe import (
-    build_objective,
+    build_teaching,
     choosing_metric,
     fine_tuning,
     load_live_teacher,
@@ -98,7 +98,7 @@ def _train(run: Run, name: ObjectiveName) -> dict[str, Any]:
     folder, accepted = run.path("training"), _accepted(run)
     teacher = load_live_teacher(run, name)
     student = make_student(run, accepted, folder, teacher)
-    job = fine_tuning(run, student, build_objective(run, name, student, teacher), accepted, folder)
+    job = fine_tuning(run, student, build_teaching(run, name, student, teacher), accepted, folder)
     figures = {
         **fine_tune(replace(job, validation=_validation(run))).to_json(),
         "parameters_before": student.origin_parameters,

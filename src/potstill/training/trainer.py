@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
-from potstill.training.batches import Batch, LengthBatches, TokenRows, collate
-from potstill.training.chunks import chunked_loss
+from potstill.training.batches import Batch, collate
 from potstill.training.folders import Checkpoints
-from potstill.training.head import head_of, trained_hidden
 from potstill.training.history import best, scored, without_progress
-from potstill.training.objectives.base import Objective
+from potstill.training.learner import Learner
+from potstill.training.objectives.base import Lesson
+
+_WEIGHTS = "learner.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,32 +35,22 @@ class Judge:
     patience: int
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What is learnt from: the rows, the order of their batches, and the objective."""
-
-    rows: TokenRows
-    batches: LengthBatches
-    objective: Objective
-
-
 class DistillationTrainer(Trainer):  # type: ignore[misc]
     """transformers.Trainer with Potstill's data order, objective, whole-or-nothing checkpoints and best by task metric."""
 
     loss_is_scaled_for_ga = True
 
     def __init__(self, module: Any, lesson: Lesson, judge: Judge, args: TrainingArguments) -> None:
-        super().__init__(model=module, args=args, train_dataset=lesson.rows)
+        super().__init__(model=Learner(module, lesson.objective), args=args, train_dataset=lesson.rows)
         # It would print every figure to stdout, which belongs to the command.
         self.remove_callback(PrinterCallback)
         self._lesson, self._judge = lesson, judge
-        self._head = head_of(module)
         self._checkpoints = Checkpoints(Path(args.output_dir))
         self.tokens = self.trained_tokens = 0
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, in the order of seed and epoch."""
-        pad_id = int(self.model.config.get_text_config().pad_token_id or 0)
+        pad_id = int(self.model.student.config.get_text_config().pad_token_id or 0)
         loader: DataLoader[Any] = DataLoader(
             self.train_dataset, batch_sampler=self._lesson.batches, collate_fn=lambda rows: collate(rows, pad_id)
         )
@@ -79,10 +71,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """The objective's sum over this micro-batch's trained positions, divided by the trained tokens of the whole step."""
         assert not return_outputs
         assert num_items_in_batch is not None
-        objective = self._lesson.objective
         with self.accelerator.autocast():
-            hidden_ND = trained_hidden(model, inputs)
-            total = chunked_loss(hidden_ND, self._head, objective.targets.at(inputs), objective.loss)
+            total = model(inputs)
         # Processes' gradients are averaged after this, but the divisor counts the tokens of all processes.
         result: Tensor = total * self.accelerator.num_processes / num_items_in_batch
         return result
@@ -105,6 +95,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def floating_point_ops(self, _inputs: Batch) -> int:
         """Not counted: the count costs time in every step, and nobody reads it."""
         return 0
+
+    def _save(self, output_dir: str | None = None, **_: Any) -> None:
+        assert output_dir is not None
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_model(self.model, str(Path(output_dir, _WEIGHTS)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_model(self.model if model is None else model, str(Path(resume_from_checkpoint, _WEIGHTS)))
 
     def _get_output_dir(self, *_: Any, **__: Any) -> str:
         return str(self._checkpoints.part)

@@ -12,6 +12,7 @@ from potstill.store.events import EventLog
 from potstill.tasks.metrics import build_metric
 from potstill.training.fine_tune import FineTuning
 from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.objectives.base import always
 from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.validation import Question, Validation
 
@@ -38,7 +39,7 @@ def job(student: Path, folder: Path, **changes: Any) -> FineTuning:
         "student": WeightsSpec(model=str(student), device="cpu"),
         "rows": rows(),
         "folder": folder,
-        "objective": OBJECTIVES["sft"](Ingredients()),
+        "teaching": always(OBJECTIVES["sft"](Ingredients())),
         "validation": validation(),
         "training": TrainingSpec(**training),
         "seed": 3,
@@ -54,4 +55,4 @@ def logits_job(student: Path, folder: Path, **changes: Any) -> FineTuning:
     for layer in teacher.model.layers:
         layer.mlp.down_proj.weight.data.mul_(0.5)
     objective = OBJECTIVES["logits"](Ingredients(LiveTeacher(teacher, teacher.config.vocab_size)))
-    return job(student, folder, objective=objective, positions="all", **changes)
+    return job(student, folder, teaching=always(objective), positions="all", **changes)

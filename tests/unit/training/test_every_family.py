@@ -13,6 +13,7 @@ from potstill.models.weights import Weights
 from potstill.spec.sections import CarveSpec
 from potstill.training.fine_tune import fine_tune
 from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.objectives.base import always
 from potstill.training.rows import vocabulary_use
 from potstill.training.student import build_student
 from potstill.training.targets.live_teacher import LiveTeacher
@@ -43,7 +44,7 @@ def test_a_student_is_carved_trained_read_back_and_asked(family, tmp_path):
     live = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids)
     objective = OBJECTIVES["logits"](Ingredients(live))
     training = {"micro_batch_size": 3, "epochs": 3.0, "evaluations": 1, "patience": 1}
-    summary = fine_tune(job(student.folder, tmp_path / "run", objective=objective, positions="all", training=training))
+    summary = fine_tune(job(student.folder, tmp_path / "run", teaching=always(objective), positions="all", training=training))
     losses = [line["loss"] for line in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) if "loss" in line]
     assert (summary.steps, len(losses)) == (9, 9)
     assert losses[-1] < losses[0]

@@ -25,9 +25,11 @@ from potstill.store.events import EventLog, Measured, Noticed, Progressed, read_
 from potstill.training.batches import LengthBatches
 from potstill.training.fine_tune import fine_tune
 from potstill.training.history import best, scored, without_progress
+from potstill.training.losses import forward_kl
 from potstill.training.objectives import OBJECTIVES, Ingredients, Objective
+from potstill.training.objectives.base import Aim, Lesson, always
 from potstill.training.rows import encode_rows
-from potstill.training.trainer import DistillationTrainer, Judge, Lesson
+from potstill.training.trainer import DistillationTrainer, Judge
 from tiny import edit_json
 
 HERE = Path(__file__).parent
@@ -104,7 +106,7 @@ def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(s
     # What a kill in the middle of writing leaves behind.
     torn = cut / "checkpoints" / ".part" / f"checkpoint-{at[0]}"
     torn.mkdir(parents=True, exist_ok=True)
-    (torn / "model.safetensors").write_bytes(b"torn")
+    (torn / "learner.safetensors").write_bytes(b"torn")
     (cut / ".best.part").mkdir(exist_ok=True)
 
     seen = []
@@ -177,13 +179,13 @@ def out_of_memory(batch):
 
 
 def test_out_of_memory_is_told_with_advice(student, tmp_path):
-    greedy = Objective("greedy", SimpleNamespace(at=out_of_memory), lambda *_: None)
+    greedy = always(Objective("greedy", (Aim(SimpleNamespace(at=out_of_memory), forward_kl),)))
     with pytest.raises(
         TrainingError, match=r"memory ran out while training [\d,]+ weights, 8 rows at a time .*set `training\.micro_batch_size` lower"
     ):
-        fine_tune(job(student, tmp_path / "run", objective=greedy))
+        fine_tune(job(student, tmp_path / "run", teaching=greedy))
     with pytest.raises(TrainingError, match=r"1 row at a time .*lower `training\.max_length`, or choose a smaller student"):
-        fine_tune(job(student, tmp_path / "run", objective=greedy, training={"micro_batch_size": 1}))
+        fine_tune(job(student, tmp_path / "run", teaching=greedy, training={"micro_batch_size": 1}))
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(student, tmp_path):
@@ -191,14 +193,21 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(student, tmp_path):
         raise RuntimeError("an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        fine_tune(job(student, tmp_path / "run", objective=Objective("broken", SimpleNamespace(at=broken), lambda *_: None)))
+        fine_tune(job(student, tmp_path / "run", teaching=always(Objective("broken", (Aim(SimpleNamespace(at=broken), forward_kl),)))))
+
+
+def checkpoint(folder, step):
+    """The student's weights as they stand in a checkpoint."""
+    found = load_file(folder / "checkpoints" / f"checkpoint-{step}" / "learner.safetensors")
+    # The head is tied to the embedding: whichever name the file has is that of both.
+    return {name.removeprefix("student.").replace("lm_head", "model.embed_tokens"): tensor for name, tensor in found.items()}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_best_weights_are_kept_in_the_number_format_of_the_student(student, tmp_path, dtype):
     weights = WeightsSpec(model=str(student), device="cpu", dtype=dtype)
     fine_tune(replace(job(student, tmp_path / "run", training={"epochs": 1.0}), student=weights))
-    best_folder, last = tmp_path / "run" / "best", load_file(tmp_path / "run" / "checkpoints" / "checkpoint-3" / "model.safetensors")
+    best_folder, last = tmp_path / "run" / "best", checkpoint(tmp_path / "run", 3)
     kept = load_file(best_folder / "model.safetensors")
     assert kept.keys() == last.keys()
     assert all(torch.equal(kept[name], tensor.to(getattr(torch, dtype))) for name, tensor in last.items())
@@ -208,7 +217,7 @@ def test_the_best_weights_are_kept_in_the_number_format_of_the_student(student, 
 def test_without_questions_the_last_weights_are_the_best(student, tmp_path):
     summary = fine_tune(job(student, tmp_path / "run", validation=None))
     assert (summary.best_step, summary.metric, summary.best_metric) == (12, None, None)
-    kept, last = (load_file(tmp_path / "run" / part / "model.safetensors") for part in ("best", "checkpoints/checkpoint-12"))
+    kept, last = load_file(tmp_path / "run" / "best" / "model.safetensors"), checkpoint(tmp_path / "run", 12)
     assert all(torch.equal(kept[name], last[name]) for name in kept)
 
 

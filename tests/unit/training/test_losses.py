@@ -1,132 +1,158 @@
-"""Losses equal their formulas in float64, and so do their gradients."""
+"""Losses equal their formulas in float64, and so do their slopes."""
+
+from functools import partial
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from potstill.training.chunks import chunked_loss
-from potstill.training.head import Head
-from potstill.training.losses import cross_entropy, forward_kl
+from potstill.training.losses import (
+    DIVERGENCES,
+    build_divergence,
+    cross_entropy,
+    divergence_of_logits,
+    forward_kl,
+    jensen_shannon,
+    log_probabilities,
+    logit_gradient,
+    reverse_kl,
+    skewed_forward_kl,
+    skewed_reverse_kl,
+    total_variation,
+)
 
 
-def logits(seed, n=7, v=11):
-    return 3 * torch.randn(n, v, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def kl(p, q):
+    return (p * (p / q).log()).sum()
 
 
-def gradient(loss, student):
-    student = student.clone().requires_grad_()
-    return torch.autograd.grad(loss(student), student)[0]
+FORMULAS = {
+    "cross_entropy": (cross_entropy, lambda p, q: -(p * q.log()).sum()),
+    "forward_kl": (forward_kl, kl),
+    "reverse_kl": (reverse_kl, lambda p, q: kl(q, p)),
+    "jensen_shannon": (jensen_shannon, lambda p, q: 0.5 * kl(p, (p + q) / 2) + 0.5 * kl(q, (p + q) / 2)),
+    "jensen_shannon 0.2": (
+        partial(jensen_shannon, weight=0.2),
+        lambda p, q: 0.2 * kl(p, 0.2 * p + 0.8 * q) + 0.8 * kl(q, 0.2 * p + 0.8 * q),
+    ),
+    "skewed_forward_kl": (skewed_forward_kl, lambda p, q: kl(p, 0.1 * p + 0.9 * q)),
+    "skewed_reverse_kl": (skewed_reverse_kl, lambda p, q: kl(q, 0.1 * q + 0.9 * p)),
+    "skewed_forward_kl 0": (partial(skewed_forward_kl, skew=0.0), kl),
+    "skewed_reverse_kl 0": (partial(skewed_reverse_kl, skew=0.0), lambda p, q: kl(q, p)),
+    "total_variation": (total_variation, lambda p, q: 0.5 * (p - q).abs().sum()),
+}
+ALL = pytest.mark.parametrize("name", FORMULAS)
+PROPER = [name for name in FORMULAS if name != "cross_entropy"]
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_forward_kl_is_the_sum_of_p_times_log_p_over_q(temperature):
+def logits(seed, n=7, v=11, scale=3.0):
+    return scale * torch.randn(n, v, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@ALL
+@pytest.mark.parametrize("temperatures", [(0.5, None), (1.0, None), (2.0, None), (2.0, 1.0)])
+def test_a_loss_is_its_formula(name, temperatures):
+    loss, formula = FORMULAS[name]
     student, teacher = logits(0), logits(1)
-    p, q = (torch.softmax(side / temperature, dim=-1) for side in (teacher, student))
-    expected = (p * (p / q).log()).sum()
-    torch.testing.assert_close(forward_kl(student, teacher, temperature=temperature), expected)
+    at, teacher_at = temperatures
+    p, q = torch.softmax(teacher / (teacher_at or at), dim=-1), torch.softmax(student / at, dim=-1)
+    found = divergence_of_logits(loss, student, teacher, temperature=at, teacher_temperature=teacher_at)
+    torch.testing.assert_close(found, formula(p, q))
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_the_gradient_of_forward_kl_is_q_minus_p_over_the_temperature(temperature):
-    student, teacher = logits(0), logits(1)
-    p, q = (torch.softmax(side / temperature, dim=-1) for side in (teacher, student))
-    found = gradient(lambda s: forward_kl(s, teacher, temperature=temperature), student)
-    torch.testing.assert_close(found, (q - p) / temperature)
+@ALL
+def test_the_slope_through_the_softmax_is_the_gradient_that_autograd_finds(name):
+    loss, _ = FORMULAS[name]
+    student, teacher = logits(0).requires_grad_(), logits(1)
+    expected = torch.autograd.grad(divergence_of_logits(loss, student, teacher), student)[0]
+    logq = log_probabilities(student.detach())
+    slope = loss(logq, log_probabilities(teacher)).slope_NE
+    torch.testing.assert_close(logit_gradient(slope, logq.exp()), expected)
 
 
+@pytest.mark.parametrize("name", PROPER)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_kl_of_a_distribution_with_itself_is_exactly_zero(dtype):
+def test_a_divergence_of_a_distribution_from_itself_is_exactly_zero(name, dtype):
     same = logits(0).to(dtype)
-    assert forward_kl(same, same.clone()).item() == 0.0
+    assert divergence_of_logits(FORMULAS[name][0], same, same.clone()).item() == 0.0
 
 
-def test_forward_kl_is_never_negative_and_infinite_where_the_student_excludes_what_the_teacher_says():
+@pytest.mark.parametrize("name", PROPER)
+@given(st.integers(0, 2**31), st.integers(0, 2**31), st.floats(0.1, 20.0))
+def test_a_divergence_is_never_negative_nor_anything_but_a_number(name, one, other, scale):
+    loss, student, teacher = FORMULAS[name][0], logits(one, scale=scale).float(), logits(other, scale=scale).float()
+    value, slope = loss(log_probabilities(student), log_probabilities(teacher))
+    assert (value >= -1e-5).all()
+    assert value.isfinite().all()
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [*PROPER, "cross_entropy"])
+def test_a_token_that_the_teacher_excludes_leaves_numbers(name):
     student, teacher = logits(0), logits(1)
-    assert forward_kl(student, teacher) > 0
-    student[0, 3] = -torch.inf
-    assert forward_kl(student, teacher) == torch.inf
+    teacher[:, 4] = -torch.inf
+    student[2, 4] = -torch.inf
+    student = student.requires_grad_()
+    found = divergence_of_logits(FORMULAS[name][0], student, teacher)
+    assert found.isfinite()
+    gradient = torch.autograd.grad(found, student)[0]
+    assert gradient.isfinite().all()
+    if name != "total_variation":
+        assert (gradient[[0, 1, 3, 4, 5, 6], 4] > 0).all(), "the student is pushed down there"
 
 
-def test_a_token_that_the_teacher_excludes_adds_nothing_and_pushes_the_student_down_there():
+def test_what_the_teacher_excludes_adds_nothing_to_forward_kl():
     student, teacher = logits(0), logits(1)
     teacher[:, 4] = -torch.inf
     kept = [token for token in range(11) if token != 4]
     p = torch.softmax(teacher[:, kept], dim=-1)
     expected = (p * (p.log() - torch.log_softmax(student, dim=-1)[:, kept])).sum()
-    torch.testing.assert_close(forward_kl(student, teacher), expected)
-    found = gradient(lambda s: forward_kl(s, teacher), student)
-    torch.testing.assert_close(found[:, 4], torch.softmax(student, dim=-1)[:, 4])
+    torch.testing.assert_close(divergence_of_logits(forward_kl, student, teacher), expected)
 
 
-def test_cross_entropy_is_the_sum_of_minus_log_q_of_the_target():
-    student, targets = logits(0), torch.tensor([0, 3, 3, 10, 5, 1, 9])
-    expected = -torch.log_softmax(student, dim=-1)[torch.arange(7), targets].sum()
-    torch.testing.assert_close(cross_entropy(student, targets), expected)
+@pytest.mark.parametrize(("weight", "limit"), [(1e-6, forward_kl), (1 - 1e-6, reverse_kl)])
+def test_jensen_shannon_tends_to_the_kl_of_its_end(weight, limit):
+    student, teacher = logits(0), logits(1)
+    found = divergence_of_logits(partial(jensen_shannon, weight=weight), student, teacher) / (weight * (1 - weight))
+    torch.testing.assert_close(found, divergence_of_logits(limit, student, teacher), rtol=1e-3, atol=0)
 
 
-def test_cross_entropy_is_forward_kl_to_one_hot_targets():
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_jensen_shannon_at_its_ends_is_refused(weight):
+    with pytest.raises(AssertionError, match="between 0 and 1"):
+        jensen_shannon(logits(0), logits(1), weight=weight)
+
+
+def test_symmetric_jensen_shannon_is_bounded_by_log_two_and_total_variation_by_one():
+    student, teacher = logits(0, scale=200.0), logits(1, scale=200.0)
+    logq, logp = log_probabilities(student), log_probabilities(teacher)
+    assert (jensen_shannon(logq, logp).value_N <= torch.tensor(2.0).log() + 1e-9).all()
+    assert (total_variation(logq, logp).value_N <= 1 + 1e-9).all()
+
+
+def test_cross_entropy_at_one_token_is_its_negative_log_likelihood():
     student, targets = logits(0), torch.tensor([0, 3, 3, 10, 5, 1, 9])
     one_hot = nn.functional.one_hot(targets, 11).double().log()
-    torch.testing.assert_close(forward_kl(student, one_hot), cross_entropy(student, targets))
+    found = divergence_of_logits(cross_entropy, student, one_hot)
+    torch.testing.assert_close(found, nn.functional.cross_entropy(student, targets, reduction="sum"))
+    torch.testing.assert_close(found, divergence_of_logits(forward_kl, student, one_hot))
 
 
-@pytest.mark.parametrize("loss", [forward_kl, lambda s, t: cross_entropy(s, t.argmax(-1))], ids=["forward_kl", "cross_entropy"])
-def test_losses_in_sixteen_bits_are_computed_in_float32(loss):
+@ALL
+def test_losses_in_sixteen_bits_are_computed_in_float32(name):
     student, teacher = logits(0).bfloat16(), logits(1).bfloat16()
-    found = loss(student, teacher)
+    found = divergence_of_logits(FORMULAS[name][0], student, teacher)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, loss(student.float(), teacher.float()))
+    torch.testing.assert_close(found, divergence_of_logits(FORMULAS[name][0], student.float(), teacher.float()))
 
 
-def head(bias, cap, frozen=False):
-    generator = torch.Generator().manual_seed(5)
-    weight = torch.randn(11, 4, generator=generator, dtype=torch.float64).requires_grad_(not frozen)
-    offset = torch.randn(11, generator=generator, dtype=torch.float64).requires_grad_(not frozen) if bias else None
-    return Head(weight, offset, scale=0.7, cap=cap)
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-@pytest.mark.parametrize(("bias", "cap"), [(False, None), (True, 2.0)])
-@pytest.mark.parametrize("kind", ["kl", "cross_entropy"])
-def test_chunked_loss_and_its_gradients_equal_dense_autograd(chunk, bias, cap, kind):
-    used = head(bias, cap)
-    hidden = torch.randn(7, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64).requires_grad_()
-    teacher, targets = logits(1), torch.tensor([0, 3, 3, 10, 5, 1, 9])
-    loss, target = (forward_kl, teacher) if kind == "kl" else (cross_entropy, targets)
-    inputs = (hidden, *used.parameters)
-
-    dense = 0.3 * loss(used.logits(hidden), target)
-    chunked = 0.3 * chunked_loss(hidden, used, target.__getitem__, loss, chunk)
-
-    torch.testing.assert_close(chunked, dense)
-    expected = torch.autograd.grad(dense, inputs)
-    for found, wanted in zip(torch.autograd.grad(chunked, inputs), expected, strict=True):
-        torch.testing.assert_close(found, wanted)
-
-
-def test_a_frozen_head_gets_no_gradient_and_hidden_states_get_theirs():
-    used = head(bias=True, cap=None, frozen=True)
-    hidden = torch.randn(7, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64).requires_grad_()
-    chunked_loss(hidden, used, logits(1).__getitem__, forward_kl, 3).backward()
-    expected = torch.autograd.grad(forward_kl(used.logits(hidden), logits(1)), hidden)[0]
-    torch.testing.assert_close(hidden.grad, expected)
-    assert used.weight_VD.grad is None
-
-
-def test_a_loss_without_gradients_is_the_same_number():
-    used, hidden = head(bias=True, cap=2.0), torch.randn(7, 4, dtype=torch.float64)
-    with torch.no_grad():
-        found = chunked_loss(hidden, used, logits(1).__getitem__, forward_kl, 2)
-    torch.testing.assert_close(found, chunked_loss(hidden, used, logits(1).__getitem__, forward_kl, 100).detach())
-
-
-def test_no_more_logits_than_a_chunk_holds_are_ever_made():
-    sizes = []
-
-    def loss(student_logits, target):
-        sizes.append(student_logits.shape[0])
-        return forward_kl(student_logits, target)
-
-    hidden = torch.randn(7, 4, dtype=torch.float64).requires_grad_()
-    chunked_loss(hidden, head(False, None), logits(1).__getitem__, loss, 3).backward()
-    assert sizes == [3, 3, 1]
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_each_name_builds_the_loss_of_that_name_with_its_own_knob(name):
+    weight, skew = 0.3, 0.2
+    knobs = {"jensen_shannon": {"weight": weight}, "skewed_forward_kl": {"skew": skew}, "skewed_reverse_kl": {"skew": skew}}
+    expected = partial(DIVERGENCES[name], **knobs.get(name, {}))
+    found = build_divergence(name, weight=weight, skew=skew)
+    logq, logp = log_probabilities(logits(0)), log_probabilities(logits(1))
+    assert torch.equal(found(logq, logp).value_N, expected(logq, logp).value_N)

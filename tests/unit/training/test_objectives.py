@@ -13,8 +13,8 @@ from potstill.errors import CapabilityError, ModelError
 from potstill.spec import RunSpec
 from potstill.training.batches import Batch, TokenRow, collate
 from potstill.training.carve import carve
-from potstill.training.chunks import chunked_loss
 from potstill.training.head import head_of, trained_hidden
+from potstill.training.kernel import pulled_loss
 from potstill.training.objectives import OBJECTIVES, Ingredients, choose_objective
 from potstill.training.targets.live_teacher import LiveTeacher
 
@@ -39,8 +39,8 @@ def all_logits(model, batch, ids=None):
 
 
 def objective_loss(name, student, batch, teacher=None, temperature=1.0):
-    objective = OBJECTIVES[name](Ingredients(teacher, temperature))
-    return chunked_loss(trained_hidden(student, batch), head_of(student), objective.targets.at(batch), objective.loss, chunk=4)
+    objective = OBJECTIVES[name](Ingredients(teacher, temperature=temperature))
+    return pulled_loss(trained_hidden(student, batch), head_of(student), [aim.pull(batch) for aim in objective.aims], chunk=4)
 
 
 def gradients(model):
@@ -88,7 +88,7 @@ def test_logits_equals_dense_forward_kl_to_the_teacher_over_the_kept_vocabulary(
     expected.backward()
     wanted = gradients(student)
     student.zero_grad()
-    loss = objective_loss("logits", student, batch, LiveTeacher(teacher, len(KEPT), KEPT), temperature)
+    loss = objective_loss("logits", student, batch, LiveTeacher(teacher, len(KEPT), KEPT, temperature=temperature), temperature)
     loss.backward()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
     for name, found in gradients(student).items():

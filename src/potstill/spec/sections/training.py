@@ -9,6 +9,15 @@ from pydantic import Field
 from potstill.spec.sections.base import Auto, Section
 
 
+class TargetWeightsSpec(Section):
+    """How much each kind of target counts in the loss."""
+
+    teacher: float = Field(default=1.0, gt=0.0)
+    """The teacher's probabilities, with an objective that learns from them."""
+    text: float = Field(default=0.0, ge=0.0)
+    """The tokens that stand in the text, beside the teacher's probabilities."""
+
+
 class TargetsSpec(Section):
     """What the student is pulled to."""
 
@@ -16,7 +25,11 @@ class TargetsSpec(Section):
     """`answer`: tokens of the answer alone. `all`: prompt tokens too (needs the teacher's probabilities), so that a carved student heals
     on fewer rows."""
     temperature: float = Field(default=1.0, gt=0.0)
-    """Temperature of both distributions in the loss (1: the teacher as it is)."""
+    """Temperature of both distributions in the loss (1: as they are). The loss is not multiplied by its square."""
+    teacher_temperature: float | None = Field(default=None, gt=0.0)
+    """Temperature of the teacher's distribution alone, where it is to differ from the student's."""
+    weights: TargetWeightsSpec = TargetWeightsSpec()
+    """How much each kind of target counts."""
 
 
 class TrainingSpec(Section):
@@ -25,6 +38,14 @@ class TrainingSpec(Section):
     objective: Literal["auto", "sft", "logits"] = "auto"
     """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
     student's tokenizer, else `sft`."""
+    divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation"] = (
+        "forward_kl"
+    )
+    """How the student's distribution is held against the teacher's; docs/methods.md has the formulas."""
+    divergence_weight: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Of `jensen_shannon`: the teacher's share of the mixture (0.5: symmetric; Agarwal et al. 2024, arXiv 2306.13649)."""
+    skew: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Of the skewed divergences: how much of one side is mixed into the other (0.1: Ko et al. 2024, arXiv 2402.03898)."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from potstill.training.losses import forward_kl
-from potstill.training.objectives.base import Ingredients, Objective
+from potstill.training.losses import cross_entropy
+from potstill.training.objectives.base import Aim, Ingredients, Objective
+from potstill.training.targets import Text
 
 
 def logits(ingredients: Ingredients) -> Objective:
-    """Forward KL to the teacher at each trained position (Hinton et al. 2015, arXiv 1503.02531)."""
+    """A divergence to the teacher at each trained position (Hinton et al. 2015, arXiv 1503.02531), and cross-entropy on the text beside it
+    where that has a weight."""
     assert ingredients.teacher is not None, "the logits objective needs a teacher"
-    return Objective("logits", ingredients.teacher, partial(forward_kl, temperature=ingredients.temperature))
+    aims = [Aim(ingredients.teacher, ingredients.divergence, ingredients.teacher_weight, ingredients.temperature)]
+    if ingredients.text_weight:
+        aims.append(Aim(Text(), cross_entropy, ingredients.text_weight))
+    return Objective("logits", tuple(aims))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from potstill.training.losses import cross_entropy
-from potstill.training.objectives.base import Ingredients, Objective
-from potstill.training.targets.text import TeacherText
+from potstill.training.objectives.base import Aim, Ingredients, Objective
+from potstill.training.targets import Text
 
 
 def sft(_: Ingredients) -> Objective:
     """Cross-entropy on the teacher's tokens (sequence-level distillation, Kim & Rush 2016, arXiv 1606.07947)."""
-    return Objective("sft", TeacherText(), cross_entropy)
+    return Objective("sft", (Aim(Text(), cross_entropy),))

@@ -1,1 +1,7 @@
 """Targets: what should a trained position look like?"""
+
+from potstill.training.targets.base import Targets
+from potstill.training.targets.live_teacher import LiveTeacher
+from potstill.training.targets.text import Text
+
+__all__ = ["LiveTeacher", "Targets", "Text"]

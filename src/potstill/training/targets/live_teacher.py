@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from potstill.training.batches import Batch
-from potstill.training.chunks import ChunkTarget
+from potstill.training.distributions import Dense, Distribution
 from potstill.training.head import head_of, trained_hidden
+from potstill.training.kernel import ChunkTarget
 
 
 class LiveTeacher:
-    """A teacher's logits (n, V) of the student's V tokens, at the student's positions.
+    """A teacher's logits (n, V) of the student's V tokens, at the student's positions, divided by `temperature`.
 
     `teacher_ids[i]` is the teacher's id of the student's token i (None: the same ids, and one model's table may end earlier
     than the other's: padding of vocabularies). Tokens that the student lacks get no column: the loss's softmax renormalises over
@@ -24,7 +25,8 @@ class LiveTeacher:
     keys and values, and its head sees the trained positions alone.
     """
 
-    def __init__(self, module: Any, vocabulary: int, teacher_ids: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, module: Any, vocabulary: int, teacher_ids: NDArray[np.int64] | None = None, *, temperature: float = 1.0) -> None:
+        self._temperature = temperature
         self._module = module.eval().requires_grad_(False)
         head = head_of(module)
         known, device = head.weight_VD.shape[0], head.weight_VD.device
@@ -47,9 +49,12 @@ class LiveTeacher:
         with torch.no_grad():
             hidden_ND = trained_hidden(self._module, batch)
 
-        def logits(part: slice) -> Tensor:
+        def logits(part: slice) -> Distribution:
             with torch.no_grad():
                 known_nV = self._head.logits(hidden_ND[part]).to(student_device)
-                return nn.functional.pad(known_nV, (0, self._vocabulary - known_nV.shape[1]), value=-torch.inf)
+                if self._temperature != 1.0:
+                    known_nV /= self._temperature
+                missing = self._vocabulary - known_nV.shape[1]
+                return Dense(nn.functional.pad(known_nV, (0, missing), value=-torch.inf) if missing else known_nV)
 
         return logits

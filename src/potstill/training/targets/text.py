@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from potstill.training.batches import Batch
-from potstill.training.chunks import ChunkTarget
+from potstill.training.distributions import Distribution, one_hot
+from potstill.training.kernel import ChunkTarget
 
 
-class TeacherText:
-    """The text that the teacher wrote, token ids (n): the one-hot case."""
+class Text:
+    """The text itself, whoever wrote it: all probability at the token that stands there."""
 
     def at(self, batch: Batch) -> ChunkTarget:
         """The next token of each position."""
-        return batch.labels_N.__getitem__
+
+        def tokens(part: slice) -> Distribution:
+            return one_hot(batch.labels_N[part])
+
+        return tokens

@@ -1,0 +1,31 @@
+"""What is trained: the student, and how it is told what it does wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from potstill.training.batches import Batch
+from potstill.training.head import output_head, prove_head, trained_hidden
+from potstill.training.kernel import pulled_loss
+from potstill.training.objectives.base import Objective
+
+
+class Learner(nn.Module):
+    """The student as a module whose forward pass is the loss of a batch, a sum over its trained positions.
+
+    So what wraps a module to train it (DDP, FSDP, autocast) wraps the whole of it, and no forward pass goes past the wrapper. Raises
+    CapabilityError or ModelError where the student's head is none that training knows.
+    """
+
+    def __init__(self, student: Any, objective: Objective) -> None:
+        super().__init__()
+        self.student = student
+        self._objective = objective
+        prove_head(student)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The objective's sum over the batch's trained positions, in nats."""
+        hidden_ND = trained_hidden(self.student, batch)
+        return pulled_loss(hidden_ND, output_head(self.student), [aim.pull(batch) for aim in self._objective.aims])

@@ -1,0 +1,89 @@
+"""What wraps the learner wraps its whole forward pass: adapters, several processes, sharded weights."""
+
+import copy
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as processes
+from families import module
+from test_objectives import a_batch
+from torch import distributed
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from potstill.training.learner import Learner
+from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.targets import LiveTeacher
+
+
+def learner(seed=1) -> Learner:
+    return Learner(module("smollm", seed=seed).train(), OBJECTIVES["logits"](Ingredients(LiveTeacher(module("smollm"), 512))))
+
+
+def gradients(model):
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def alone(seeds) -> dict[str, torch.Tensor]:
+    """The gradient of the mean of the batches' losses, in one process."""
+    model = learner()
+    (sum(model(a_batch(512, seed)) for seed in seeds) / len(seeds)).backward()
+    return gradients(model)
+
+
+def test_adapters_learn_and_the_weights_under_them_do_not():
+    peft = pytest.importorskip("peft")
+    student = module("smollm", seed=1)
+    untouched = copy.deepcopy(student)
+    adapted = peft.get_peft_model(student, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    model = Learner(adapted.train(), OBJECTIVES["logits"](Ingredients(LiveTeacher(module("smollm"), 512))))
+    model(a_batch(512)).backward()
+    found = gradients(model)
+    assert found
+    assert all("lora_" in name for name in found)
+    # The adapters' gradients equal those of the dense loss through the whole model.
+    wanted = {}
+    for name, parameter in model.named_parameters():
+        wanted[name], parameter.grad = parameter.grad, None
+    batch = a_batch(512)
+    with torch.no_grad():
+        teacher = module("smollm")(input_ids=batch.input_ids_BT).logits.flatten(0, 1)[batch.positions_N]
+    logits = adapted(input_ids=batch.input_ids_BT).logits.flatten(0, 1)[batch.positions_N]
+    p = torch.softmax(teacher, dim=-1)
+    (p * (p.log() - torch.log_softmax(logits, dim=-1))).sum().backward()
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(wanted[name], parameter.grad, rtol=1e-3, atol=1e-5)
+    assert torch.equal(untouched.model.embed_tokens.weight, student.get_input_embeddings().weight)
+
+
+def one_of_two(rank: int, folder: Path, kind: str) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    model = learner()
+    if kind == "ddp":
+        wrapped = DistributedDataParallel(model)
+        wrapped(a_batch(512, rank)).backward()
+        averaged = gradients(model)
+    else:
+        for layer in model.student.model.layers:
+            fully_shard(layer)
+        fully_shard(model)
+        model(a_batch(512, rank)).backward()
+        averaged = {name: gradient.full_tensor() for name, gradient in gradients(model).items()}
+    if rank == 0:
+        torch.save(averaged, folder / "found.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_average_the_gradients_of_their_batches(kind, tmp_path):
+    processes.spawn(one_of_two, args=(tmp_path, kind), nprocs=2)
+    found, expected = torch.load(tmp_path / "found.pt", weights_only=True), alone([0, 1])
+    assert set(found) == set(expected)
+    for name, wanted in expected.items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-3, atol=1e-6)
