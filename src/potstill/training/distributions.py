@@ -45,7 +45,8 @@ class Sparse:
     """Probabilities of K tokens at each position, and of all others together.
 
     `ids_nK` are token ids, different ones at a position; −1 is no token (then `logp_nK` says nothing). `logp_nK` are natural logarithms.
-    `tail_logp_n` is the logarithm of what is left for all other tokens; None: nothing is left.
+    `tail_logp_n` is the logarithm of what is left for all other tokens; None: nothing is left. Where `known_n` is False there is no target:
+    the divergence and its gradient are 0 there.
 
     The divergence is one between distributions over K + 1 events, the last of which is "another token". With K = V and no tail it is
     the dense one. Without a tail and with probabilities that are an unbiased estimate, cross-entropy's gradient is one, too; other
@@ -55,23 +56,24 @@ class Sparse:
     ids_nK: Tensor
     logp_nK: Tensor
     tail_logp_n: Tensor | None = None
+    known_n: Tensor | None = None
 
     def rows(self, part: slice) -> Sparse:
         """The same at some of the positions."""
         tail_logp_n = None if self.tail_logp_n is None else self.tail_logp_n[part]
-        return Sparse(self.ids_nK[part], self.logp_nK[part], tail_logp_n)
+        return Sparse(self.ids_nK[part], self.logp_nK[part], tail_logp_n, None if self.known_n is None else self.known_n[part])
 
     def pull(self, scores_nV: Tensor, divergence: Divergence) -> tuple[Tensor, Tensor]:
         """The divergence between the K + 1 events' probabilities."""
         absent_nK = self.ids_nK < 0
         # What is no token repeats the first one, so that it changes no other.
-        ids_nK = torch.where(absent_nK, self.ids_nK[:, :1], self.ids_nK)
+        ids_nK = torch.where(absent_nK, self.ids_nK[:, :1].clamp_min(0), self.ids_nK)
         highest_n1 = scores_nV.amax(dim=-1, keepdim=True)
         weights_nV = (scores_nV - highest_n1).exp_()
-        known_nK = weights_nV.gather(1, ids_nK)
+        named_nK = weights_nV.gather(1, ids_nK)
         weights_nV.scatter_(1, ids_nK, 0.0)
         rest_n1 = weights_nV.sum(dim=-1, keepdim=True)
-        total_n1 = rest_n1 + known_nK.masked_fill(absent_nK, 0.0).sum(dim=-1, keepdim=True)
+        total_n1 = rest_n1 + named_nK.masked_fill(absent_nK, 0.0).sum(dim=-1, keepdim=True)
 
         log_total_n1 = total_n1.log()
         logq_nK = (scores_nV.gather(1, ids_nK) - highest_n1 - log_total_n1).masked_fill(absent_nK, FLOOR)
@@ -83,8 +85,11 @@ class Sparse:
         # Of another token: its share of the rest takes part in the tail's slope, its own probability in the sum.
         tiny = torch.finfo(rest_n1.dtype).tiny
         gradient_nV = weights_nV.mul_(slope_tail_n1 / rest_n1.clamp_min(tiny) - sum_n1 / total_n1)
-        known_gradient_nK = (slope_nK - logq_nK.exp() * sum_n1).masked_fill(absent_nK, 0.0)
-        return value_n, gradient_nV.scatter_add_(1, ids_nK, known_gradient_nK)
+        named_gradient_nK = (slope_nK - logq_nK.exp() * sum_n1).masked_fill(absent_nK, 0.0)
+        gradient_nV.scatter_add_(1, ids_nK, named_gradient_nK)
+        if self.known_n is None:
+            return value_n, gradient_nV
+        return value_n * self.known_n, gradient_nV.masked_fill_(~self.known_n[:, None], 0.0)
 
     def _events(self, absent_nK: Tensor, dtype: torch.dtype) -> Tensor:
         logp_nK = self.logp_nK.to(dtype).masked_fill(absent_nK, FLOOR)

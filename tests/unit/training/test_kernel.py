@@ -163,6 +163,24 @@ def test_an_unbiased_estimate_of_the_teacher_gives_an_unbiased_gradient():
     torch.testing.assert_close(average, dense)
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_positions_without_a_target_have_no_loss_and_no_gradient(name):
+    used, states, known = head(), hidden(), torch.tensor([True, False, True, True, False, True, True])
+    found = ragged()
+    found.ids_nK[1] = -1
+    partly = Sparse(found.ids_nK, found.logp_nK, found.tail_logp_n, known)
+    loss = pulled_loss(states, used, [Pull(partly.rows, FORMULAS[name][0])], chunk=2)
+    alone = pulled_loss(
+        states[known],
+        used,
+        [Pull(Sparse(*(part[known] for part in (partly.ids_nK, partly.logp_nK, partly.tail_logp_n))).rows, FORMULAS[name][0])],
+    )
+    torch.testing.assert_close(loss, alone)
+    gradient = torch.autograd.grad(loss, states)[0]
+    assert (gradient[~known] == 0).all()
+    torch.testing.assert_close(gradient, torch.autograd.grad(alone, states)[0])
+
+
 def test_no_more_logits_than_a_chunk_holds_are_ever_made():
     sizes = []
 

@@ -2,6 +2,7 @@
 
 from potstill.training.targets.base import Targets
 from potstill.training.targets.live_teacher import LiveTeacher
+from potstill.training.targets.stored import SparseArrays, SparseRows, StoredTargets
 from potstill.training.targets.text import Text
 
-__all__ = ["LiveTeacher", "Targets", "Text"]
+__all__ = ["LiveTeacher", "SparseArrays", "SparseRows", "StoredTargets", "Targets", "Text"]
