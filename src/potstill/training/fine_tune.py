@@ -16,6 +16,7 @@ from potstill.models.weights import Weights, load_weights, quiet_transformers
 from potstill.records import Example
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
+from potstill.training.adapters import add_adapters
 from potstill.training.batches import LengthBatches
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
@@ -110,7 +111,11 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
     spec, rows = job.training, len(encoded.rows)
     batch_size = auto_batch_size(rows, spec.epochs) if spec.batch_size == "auto" else spec.batch_size
-    rate = auto_learning_rate(parameters, carved=job.carved) if spec.learning_rate == "auto" else spec.learning_rate
+    rate = (
+        auto_learning_rate(parameters, carved=job.carved, adapters=spec.lora is not None)
+        if spec.learning_rate == "auto"
+        else spec.learning_rate
+    )
     steps = job.steps or math.ceil(spec.epochs * math.ceil(rows / batch_size))
     batches = LengthBatches(encoded.rows.lengths, batch_size, spec.micro_batch_size or batch_size, job.seed)
     return _Plan(parameters, steps, batch_size, rate, batches)
@@ -146,10 +151,11 @@ def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Lo
     # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
     stored = {name: tensor.dtype for name, tensor in weights.module.state_dict().items()}
     weights.module.float()
+    learning = weights.module if job.training.lora is None else add_adapters(weights.module, job.training.lora, job.seed)
     schedule = Schedule(plan.steps, evaluation_steps(plan.steps, job.training.evaluations), job.training.save_minutes)
     metrics = MetricsFile(job.folder / "metrics.jsonl", job.validation.metric.name if job.validation else "")
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
-        trainer = DistillationTrainer(weights.module, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
+        trainer = DistillationTrainer(learning, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return list(trainer.state.log_history)

@@ -8,14 +8,17 @@ MIN_BATCH, MAX_BATCH = 8, 32
 MIN_STEPS = 100
 
 
-def auto_learning_rate(parameters: int, *, carved: bool) -> float:
+def auto_learning_rate(parameters: int, *, carved: bool, adapters: bool = False) -> float:
     """Peak AdamW rate for `parameters` trained weights: a power law through rates that worked, to two digits.
 
     Whole models: 3e-4 · (135 M / parameters)^0.8, which meets 3e-4 at 135 M (measured), 2e-5 at 4 B and 1e-5 at 8 B (the usual
     full fine-tuning rates). Carved ones have a gap to heal, and bear more: 5e-4 · (70 M / parameters)^(2/3), which meets
-    1e-3 at 25 M and 5e-4 at 70 M (both measured) and 3e-5 at 4 B. Never above 1e-3.
+    1e-3 at 25 M and 5e-4 at 70 M (both measured) and 3e-5 at 4 B. Never above 1e-3. Adapters: 2e-4 (Dettmers et al. 2023, arXiv
+    2305.14314, table 9), or the whole model's rate where that is higher.
     """
     rate = 5e-4 * (70e6 / parameters) ** (2 / 3) if carved else 3e-4 * (135e6 / parameters) ** 0.8
+    if adapters:
+        rate = max(rate, 2e-4)
     return float(f"{min(rate, 1e-3):.1e}")
 
 

@@ -16,6 +16,7 @@ from potstill.models.folder import identity
 from potstill.models.weights import Weights, quiet_transformers
 from potstill.spec.sections import CarveSpec
 from potstill.store.atomic import read_json, write_atomic, write_json
+from potstill.training.adapters import plain_state
 from potstill.training.carve import carve, evenly_spaced, special_ids
 from potstill.training.folders import replace_folder
 from potstill.training.vocabulary import TrimmedVocabulary, save_tokenizer, trim_vocabulary
@@ -100,10 +101,13 @@ def read_student(folder: Path) -> Student | None:
 
 
 def save_weights(module: Any, dtypes: dict[str, torch.dtype], folder: Path) -> None:
-    """Save a model as a folder that transformers loads, each tensor in the number format that `dtypes` gives by its name."""
+    """Save a model as a folder that transformers loads, each tensor in the number format that `dtypes` gives by its name.
+
+    Adapters are merged into it.
+    """
     cast: dict[object, torch.Tensor] = {}
     state = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in plain_state(module).items():
         # Tied tensors stay one, so that they are saved once.
         state[name] = cast.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtypes[name]))
     module.save_pretrained(folder, state_dict=state)

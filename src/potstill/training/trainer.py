@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
@@ -99,10 +99,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _save(self, output_dir: str | None = None, **_: Any) -> None:
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_model(self.model, str(Path(output_dir, _WEIGHTS)))
+        save_file({name: weight.detach() for name, weight in self._trained()}, Path(output_dir, _WEIGHTS))
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_model(self.model if model is None else model, str(Path(resume_from_checkpoint, _WEIGHTS)))
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *_: Any) -> None:
+        saved = load_file(Path(resume_from_checkpoint, _WEIGHTS))
+        with torch.no_grad():
+            for name, weight in self._trained():
+                weight.copy_(saved[name])
+
+    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """What changes in training; all else comes with the student."""
+        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
 
     def _get_output_dir(self, *_: Any, **__: Any) -> str:
         return str(self._checkpoints.part)

@@ -4,6 +4,7 @@ import copy
 import os
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 import torch.multiprocessing as processes
@@ -34,7 +35,6 @@ def alone(seeds) -> dict[str, torch.Tensor]:
 
 
 def test_adapters_learn_and_the_weights_under_them_do_not():
-    peft = pytest.importorskip("peft")
     student = module("smollm", seed=1)
     untouched = copy.deepcopy(student)
     adapted = peft.get_peft_model(student, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))

@@ -32,6 +32,19 @@ class TargetsSpec(Section):
     """How much each kind of target counts."""
 
 
+class LoraSpec(Section):
+    """Low-rank adapters (Hu et al. 2022, arXiv 2106.09685): trained in place of the student's own weights, and merged into them."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of each adapter."""
+    alpha: int = Field(default=32, ge=1)
+    """An adapter counts alpha / rank (twice the rank: a usual choice, which the learning rate is made for)."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of an adapter's inputs that is left out at random."""
+    modules: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all"] = "all"
+    """Names of the layers that get one; `all` linear layers but the head (Dettmers et al. 2023, arXiv 2305.14314, §4)."""
+
+
 class TrainingSpec(Section):
     """How the student is trained."""
 
@@ -46,6 +59,8 @@ class TrainingSpec(Section):
     """Of `jensen_shannon`: the teacher's share of the mixture (0.5: symmetric; Agarwal et al. 2024, arXiv 2306.13649)."""
     skew: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Of the skewed divergences: how much of one side is mixed into the other (0.1: Ko et al. 2024, arXiv 2402.03898)."""
+    lora: LoraSpec | None = None
+    """Train adapters instead of all weights: for students that are too large to be trained whole."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
