@@ -17,9 +17,10 @@ from potstill.records import Example
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.training.adapters import add_adapters
-from potstill.training.batches import LengthBatches
+from potstill.training.batches import LengthBatches, TokenRows
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
+from potstill.training.learner import Learner, pad_id
 from potstill.training.objectives.base import Lesson, Objective, Teaching
 from potstill.training.rows import EncodedRows, Positions, encode_rows
 from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
@@ -103,8 +104,7 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     _tell_left_out(job, encoded, limit)
     plan = _plan(job, encoded, count_parameters(weights.module))
     objective = job.teaching(encoded.rows, weights.module)
-    with _memory_advice(plan):
-        log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective), plan)
+    log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective), plan)
     return _summary(job, objective, encoded, plan, log)
 
 
@@ -157,7 +157,8 @@ def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Lo
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
         trainer = DistillationTrainer(learning, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with _memory_advice(plan, trainer.model, lesson.rows, job.events):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return list(trainer.state.log_history)
 
 
@@ -185,18 +186,22 @@ def _higher_is_better(job: FineTuning) -> bool:
 
 
 @contextlib.contextmanager
-def _memory_advice(plan: _Plan) -> Iterator[None]:
-    """Out of memory is a thing that the user can do something about; torch says it in an error of its own, or in a plain one's words."""
+def _memory_advice(plan: _Plan, learner: Learner, rows: TokenRows, events: EventLog) -> Iterator[None]:
+    """Warn where memory will hardly do, and say what would where it runs out: torch has an error of its own, or a plain one's words."""
+    from potstill.training.memory import Room, free_bytes, room
+
+    together, found = plan.batches.micro_batch_size, Room(None, 0)
     try:
+        found = room(learner, rows, pad_id(learner), free_bytes(learner.student.device))
+        if found.rows is not None and found.rows < together:
+            events.warn(f"memory may run out with {together} rows at a time; {found.advice(together)}")
         yield
     except RuntimeError as error:
         if not re.search("out of memory|allocate memory", str(error)):
             raise
-        rows = plan.batches.micro_batch_size
-        fewer = "set `training.micro_batch_size` lower (fewer rows at once, in as many steps), then " if rows > 1 else "lower "
         raise TrainingError(
-            f"memory ran out while training {plan.parameters:,} weights, {rows} row{'' if rows == 1 else 's'} at a time "
-            f"({str(error).splitlines()[0]}); {fewer}`training.max_length`, or choose a smaller student"
+            f"memory ran out while training {plan.parameters:,} weights, {together} row{'' if together == 1 else 's'} at a time "
+            f"({str(error).splitlines()[0]}); {found.advice(together)}"
         ) from None
 
 

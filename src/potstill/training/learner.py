@@ -29,3 +29,8 @@ class Learner(nn.Module):
         """The objective's sum over the batch's trained positions, in nats."""
         hidden_ND = trained_hidden(self.student, batch)
         return pulled_loss(hidden_ND, output_head(self.student), [aim.pull(batch) for aim in self._objective.aims])
+
+
+def pad_id(learner: Learner) -> int:
+    """What rows are filled up with."""
+    return int(learner.student.config.get_text_config().pad_token_id or 0)

@@ -16,7 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArgum
 from potstill.training.batches import Batch, collate
 from potstill.training.folders import Checkpoints
 from potstill.training.history import best, scored, without_progress
-from potstill.training.learner import Learner
+from potstill.training.learner import Learner, pad_id
 from potstill.training.objectives.base import Lesson
 
 _WEIGHTS = "learner.safetensors"
@@ -50,9 +50,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, in the order of seed and epoch."""
-        pad_id = int(self.model.student.config.get_text_config().pad_token_id or 0)
+        pad = pad_id(self.model)
         loader: DataLoader[Any] = DataLoader(
-            self.train_dataset, batch_sampler=self._lesson.batches, collate_fn=lambda rows: collate(rows, pad_id)
+            self.train_dataset, batch_sampler=self._lesson.batches, collate_fn=lambda rows: collate(rows, pad)
         )
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 

@@ -1,0 +1,79 @@
+"""How many rows training has room for at once: measured on the longest of them, before a step is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from potstill.training.batches import TokenRows, collate
+from potstill.training.kernel import LOGIT_BYTES
+
+_BYTES_A_TRAINED_WEIGHT = 12
+"""Its gradient, and AdamW's two moments; the weight itself is there already."""
+_CHUNKS = 4
+"""Logits of a chunk, those of the teacher, and what is made of them."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many of the longest rows fit at once, and the bytes that one of them takes; None where nobody says how much memory is free."""
+
+    rows: int | None
+    row_bytes: int
+
+    def advice(self, together: int) -> str:
+        """What to do where `together` rows at once are too many."""
+        smaller = "lower `training.max_length`, or choose a smaller student"
+        if together == 1 or self.rows == 0:
+            return smaller
+        value = "lower" if self.rows is None or self.rows >= together else f"to {self.rows}"
+        takes = f"the longest row takes about {max(self.row_bytes / 2**20, 1):,.0f} MB: "
+        return f"{takes}set `training.micro_batch_size` {value} (fewer rows at once, in as many steps), then {smaller}"
+
+
+def room(learner: nn.Module, rows: TokenRows, pad_id: int, free: int | None) -> Room:
+    """How many of the longest rows go through the learner at once in `free` bytes (None: not known).
+
+    Counted is what one forward pass of the longest row keeps for its backward pass, twice (gradients are as large), beside gradients,
+    AdamW's moments and the kernel's chunk.
+    """
+    row = 2 * _kept_bytes(learner, rows, pad_id)
+    if free is None:
+        return Room(None, row)
+    trained = sum(weight.numel() for weight in learner.parameters() if weight.requires_grad)
+    left = free - _BYTES_A_TRAINED_WEIGHT * trained - _CHUNKS * LOGIT_BYTES
+    return Room(max(0, left // max(row, 1)), row)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory of a device that is free now; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    table = Path("/proc/meminfo")
+    if device.type != "cpu" or not table.is_file():
+        return None
+    found = [line.split() for line in table.read_text().splitlines() if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
+def _kept_bytes(learner: nn.Module, rows: TokenRows, pad_id: int) -> int:
+    """Bytes that a forward pass of the longest row keeps, weights apart."""
+    device = next(learner.parameters()).device
+    weights = {weight.untyped_storage().data_ptr() for weight in learner.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = collate([rows[int(rows.lengths.argmax())]], pad_id).to(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = learner(batch)  # held, so that what it keeps is not freed and counted once for two tensors
+    del loss
+    return sum(kept.values())
