@@ -27,7 +27,7 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message], *, answering: bool 
     """The chat as the tokenizer's template writes it; `answering` adds the opening of the assistant's turn.
 
     A system prompt is put in front of the first user turn where the template knows no system role (Gemma, Mistral 7B).
-    Raises ModelError where there is no template, or where it refuses these turns.
+    Raises ModelError where there is no template, where it refuses these turns, or drops the system prompt.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(f"{getattr(tokenizer, 'name_or_path', '') or 'the model'}: {NO_TEMPLATE}")
@@ -39,6 +39,12 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message], *, answering: bool 
             text, problem = _render(tokenizer, folded, answering)
     if text is None:
         raise ModelError(f"the chat template refuses a chat of {', '.join(m.role for m in messages)}: {problem}")
+    if system not in text and _words(system) not in _words(text):
+        name = getattr(tokenizer, "name_or_path", "") or "the model"
+        raise ModelError(
+            f"{name}: its chat template drops the system prompt ({system[:60]!r}); name a Jinja file that writes it in `chat_template:` "
+            "beside `model:`"
+        )
     return text
 
 
@@ -92,6 +98,10 @@ def _render(tokenizer: Any, messages: Sequence[Message], answering: bool) -> tup
     except Exception as error:  # noqa: BLE001 (a template is a program of somebody else's: it can raise anything)
         return None, str(error) or type(error).__name__
     return text, ""
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _without_system_role(messages: Sequence[Message]) -> tuple[Message, ...]:

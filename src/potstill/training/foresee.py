@@ -15,6 +15,9 @@ from potstill.training.vocabulary import check_trimmable
 
 NO_ORIGIN = "is carved out of a local model, but the teacher is an endpoint: name one in `student.model`"
 
+_SLIGHTLY = 1.05
+"""Two files of one model may count their weights a little differently."""
+
 
 @dataclass(frozen=True)
 class Foreseen:
@@ -53,6 +56,7 @@ def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | No
         known = teacher.problems if teacher is not None else ()
         yield from (f"student: {problem}" for problem in origin.problems if problem not in known)
         yield from _student_problems(spec, origin)
+        yield from _size_problems(spec, teacher, origin)
     yield from _objective_problems(spec, teacher, origin)
 
 
@@ -69,6 +73,16 @@ def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
             check_trimmable(json.loads(origin.tokenizer.to_str()))
         except ModelError as error:
             yield f"student: {origin.name}: {error}"
+
+
+def _size_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel) -> Iterator[str]:
+    if spec.student.carve is not None or teacher is None or teacher.parameters is None or origin.parameters is None:
+        return
+    if origin.parameters > _SLIGHTLY * teacher.parameters:
+        yield (
+            f"student: {origin.name} ({origin.parameters / 1e6:,.1f} M weights) is larger than its teacher {teacher.name} "
+            f"({teacher.parameters / 1e6:,.1f} M): nothing would be saved; choose a smaller student, or `student.carve`"
+        )
 
 
 def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:

@@ -219,3 +219,12 @@ def _runs(trained: list[bool]) -> list[tuple[int, int]]:
         if (trained[place - 1] if place else False) != (trained[place] if place < len(trained) else False)
     ]
     return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def test_a_template_that_drops_the_system_prompt_even_there_is_refused(tmp_path: Path) -> None:
+    chat = (Message("system", "Be\nbrief."), Message("user", "Hello"))
+    last_lines = "{% for m in messages %}{{ m.role }}: {{ m.content.split('\n')[-1] }}\n{% endfor %}"
+    with pytest.raises(ModelError, match=r"its chat template drops the system prompt .*name a Jinja file"):
+        prompt_text(tiny_tokenizer(tmp_path / "drops", template=last_lines), chat)
+    spaced = "{% for m in messages %}{{ m.content | replace('\n', '  ') }}\n{% endfor %}"
+    assert "Be  brief." in prompt_text(tiny_tokenizer(tmp_path / "spaces", template=spaced), chat)

@@ -95,3 +95,14 @@ def test_probabilities_need_a_local_teacher_of_the_same_tokens(model: Path, tmp_
 def test_an_endpoint_of_the_catalogue_is_nothing_to_carve_from() -> None:
     [problem] = foresee(spec_of({"model": "gpt-4o"}, {"carve": {"layers": 2}})).problems
     assert "name one in `student.model`" in problem
+
+
+def test_a_student_larger_than_its_teacher_is_refused_unless_it_is_cut_out_of_something(tmp_path: Path) -> None:
+    small, large = tiny_llama(tmp_path / "small", layers=2), tiny_llama(tmp_path / "large", layers=6)
+    for folder in (small, large):
+        tiny_tokenizer(folder)
+    [problem] = foresee(spec_of({"model": str(small)}, {"model": str(large)})).problems
+    assert f"{large} (" in problem
+    assert f"is larger than its teacher {small} (" in problem
+    assert foresee(spec_of({"model": str(large)}, {"model": str(small)})).problems == ()
+    assert foresee(spec_of({"model": str(small)}, {"model": str(large), "carve": {"layers": 1}})).problems == ()
