@@ -24,7 +24,8 @@ from typing import Protocol, runtime_checkable
 
 from potstill.errors import BudgetError, EndpointError, StoreError
 from potstill.models.base import Counted, Model, Remote
-from potstill.models.budget import Budget, Caps, cost_of
+from potstill.models.budget import Budget, Caps, Machine, cost_of, dollars_a_second, is_told
+from potstill.models.stretch import Stretch
 from potstill.models.throttle import Ticket
 from potstill.records import Completion, Cost, Fault, Request, Usage, question_of
 from potstill.store.atomic import fingerprint
@@ -130,7 +131,7 @@ class Asks(Protocol):
         ...
 
 
-Way = Callable[[Model, Ledger, Progress | None, Budget], Asks]
+Way = Callable[[Model, Ledger, Progress | None, Budget, Stretch], Asks]
 
 
 async def ask_all(
@@ -145,11 +146,15 @@ async def ask_all(
     `way` is how a model is asked; by default in calls.
     """
     shared = budget or Budget(Caps(), ledger.spent())
-    asking = [((way or Asking)(model, ledger, progress, shared), requests) for model, requests in streams]
-    with ledger.asking(), _terminate_as_interrupt() as terminated:
+    stretch = Stretch(ledger, shared)
+    asking = [((way or Asking)(model, ledger, progress, shared, stretch), requests) for model, requests in streams]
+    with stretch.lasting(), _terminate_as_interrupt() as terminated:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(_as_far_as_it_goes(one, requests)) for one, requests in asking]
+                keeping = group.create_task(stretch.keep_ahead())
+                await asyncio.wait(tasks)
+                keeping.cancel()
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         except asyncio.CancelledError:
@@ -198,15 +203,17 @@ def _by_question(questions: Sequence[Question], most: int) -> list[list[Question
 class Asking:
     """One call of `ask`: a producer plans, `model.concurrency` workers call, one task writes."""
 
-    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget) -> None:
+    _machine: Machine
+
+    def __init__(self, model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, stretch: Stretch) -> None:
         self._model, self._ledger, self._progress, self._budget = model, ledger, progress, budget
         self._remote = model if isinstance(model, Remote) else None
         self._counted = model if isinstance(model, Counted) else None
         self._queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=model.concurrency)
-        self._writer = _Writer(ledger, model.identity)
+        self._by_the_hour = dollars_a_second(model) > 0
+        self._writer = _Writer(ledger, model.identity, stretch, by_the_hour=self._by_the_hour)
         self._in_flight: set[str] = set()
         self._refused: set[str] = set()
-        self._calling = 0
         self._spent = ledger.dollars()
         self._asked = self._failed = self._stood = 0
         self._usage = Usage()
@@ -224,10 +231,8 @@ class Asking:
             *(asyncio.create_task(self._work()) for _ in range(self._model.concurrency)),
         ]
         try:
-            async with asyncio.timeout(self._budget.start()) as clock:
+            async with self._budget.asking(self._model) as self._machine:
                 await _all_or_first_failure(working, writing)
-        except TimeoutError:
-            raise (self._budget.out_of_time() if clock.expired() else AssertionError("a time-out that nobody awaited")) from None
         finally:
             for task in (*working, writing):
                 task.cancel()
@@ -336,17 +341,12 @@ class Asking:
         if self._too_large(batch):
             self._give_back(ticket, most)
             return None
-        if self._budget.too_late:
+        if reached := self._budget.too_late(self._machine):
             self._give_back(ticket, most)
-            raise self._budget.out_of_time()
+            raise reached
         try:
             await self._writer.intend(batch, holds)
-            self._calling += 1
-            try:
-                completions = await self._model.complete([question.request for question in batch])
-                busy = len(batch) * self._calling
-            finally:
-                self._calling -= 1
+            completions = await self._model.complete([question.request for question in batch])
         except BaseException as error:
             if self._remote is not None and ticket is not None:
                 self._remote.throttle.forget()
@@ -356,8 +356,13 @@ class Asking:
             self._budget.settle(most, Cost() if refused else most)
             raise
         assert len(completions) == len(batch), f"{self._model.name} gave {len(completions)} answers to {len(batch)} requests"
-        completions = [dataclasses.replace(completion, busy_s=completion.latency_s / busy) for completion in completions]
-        return _Call(batch, completions, holds, ticket)
+        return _Call(batch, self._with_time(completions) if self._by_the_hour else completions, holds, ticket)
+
+    def _with_time(self, completions: Sequence[Completion]) -> list[Completion]:
+        """Answers with the time since the last one shared out among them; what may have been charged anyhow is charged with none."""
+        told = sum(map(is_told, completions))
+        busy_s = self._machine.lap() / told if told else 0.0
+        return [dataclasses.replace(completion, busy_s=busy_s) if is_told(completion) else completion for completion in completions]
 
     async def _admit(self, batch: Sequence[Question], most: Cost) -> Ticket | None:
         if self._remote is None:
@@ -391,7 +396,9 @@ class Asking:
                 self._asked += 1
                 self._failed += completion.finish_reason == "error"
             spent += self._record(question, completion, most)
-        self._budget.settle(sum(call.holds, Cost()), spent, max(completion.latency_s for completion in call.completions))
+        seconds = max(completion.latency_s for completion in call.completions)
+        self._machine.slowest_s = max(self._machine.slowest_s, seconds)
+        self._budget.settle(sum(call.holds, Cost()), spent, seconds)
         if self._progress is not None:
             self._progress.advance(len(call.batch) - len(again), dollars=self._spent)
         failed = next((answer for answer in call.completions if answer.fault is not None), None)
@@ -413,7 +420,7 @@ class Asking:
         self._writer.record(question.key, completion, dollars)
         self._usage += completion.usage
         self._dollars, self._spent = _sum(self._dollars, dollars), _sum(self._spent, dollars)
-        return cost_of(completion, dollars, most)
+        return cost_of(completion, 0.0 if self._by_the_hour else dollars, most)
 
     def _counts(self, completions: Sequence[Completion]) -> bool:
         """Whether this attempt counts against the question: not while the endpoint fails for all, and not where a sample is missing."""
@@ -475,10 +482,9 @@ class _Call:
 
 def _used_tokens(call: _Call, model: Remote) -> int:
     """The tokens that a call counts with at its endpoint: those it told, or about as many as it uses (not the most that it may)."""
-    told = (completion.counted and not (completion.fault is not None and completion.fault.charged) for completion in call.completions)
     return sum(
-        completion.usage.input_tokens + completion.usage.output_tokens if known else model.likely(question.request)
-        for question, completion, known in zip(call.batch, call.completions, told, strict=True)
+        completion.usage.input_tokens + completion.usage.output_tokens if is_told(completion) else model.likely(question.request)
+        for question, completion in zip(call.batch, call.completions, strict=True)
     )
 
 
@@ -494,8 +500,8 @@ class _Writer:
     killed was in flight, or its worker has not asked anything since. Answers that no intent follows wait `_FLUSH_S` for others.
     """
 
-    def __init__(self, ledger: Ledger, model: str) -> None:
-        self._ledger, self._model = ledger, model
+    def __init__(self, ledger: Ledger, model: str, stretch: Stretch, *, by_the_hour: bool) -> None:
+        self._ledger, self._model, self._stretch, self._by_the_hour = ledger, model, stretch, by_the_hour
         self._intents: list[tuple[asyncio.Future[None], Sequence[Question], Sequence[Cost]]] = []
         self._answers: list[tuple[str, Completion, float | None]] = []
         self._wake = asyncio.Event()
@@ -541,7 +547,7 @@ class _Writer:
         if not self._answers and not intended:
             return
         with self._ledger.transaction():
-            self._ledger.note_time()
+            self._stretch.note(sum(dollars or 0.0 for *_, dollars in self._answers) if self._by_the_hour else 0.0)
             self._ledger.record(*_columns(self._answers))
             keys, requests = [question.key for question in intended], [question.request for question in intended]
             self._ledger.intend(keys, requests, self._model, holds)

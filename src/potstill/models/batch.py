@@ -27,6 +27,7 @@ from potstill.models.budget import Budget, cost_of
 from potstill.models.openai_batches import BatchDesk, Line, ProviderBatch, id_in, read_line
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import failure
+from potstill.models.stretch import Stretch
 from potstill.records import Completion, Cost, Fault, Request, Usage
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger, Waiting
@@ -63,11 +64,13 @@ async def ask_batched(
     return answers
 
 
-def by_batches(model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, *, poll_s: float = POLL_S) -> Asks:
+def by_batches(
+    model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, stretch: Stretch, *, poll_s: float = POLL_S
+) -> Asks:
     """For `ask_all`: an endpoint's model is asked by batches, any other in calls."""
     if isinstance(model, OpenAIModel):
         return BatchedAsking(model, ledger, progress, budget, poll_s=poll_s)
-    return Asking(model, ledger, progress, budget)
+    return Asking(model, ledger, progress, budget, stretch)
 
 
 def batch_price(cost: Cost) -> Cost:
@@ -154,15 +157,13 @@ class BatchedAsking:
         """Ask; see `ask_batched`."""
         used_up: BudgetError | None = None
         try:
-            async with asyncio.timeout(self._budget.start()) as clock:
+            async with self._budget.asking(self._model):
                 await self._adopt()
                 try:
                     await self._ask(self._wanted(requests))
                 except BudgetError as error:
                     used_up = error
                 await self._all_back()
-        except TimeoutError:
-            raise (self._budget.out_of_time() if clock.expired() else AssertionError("a time-out that nobody awaited")) from None
         finally:
             await self._leave()
         if used_up is not None:

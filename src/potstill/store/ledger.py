@@ -20,7 +20,7 @@ from potstill.errors import StoreError
 from potstill.records import Completion, Cost, Message, Request, Sampling, TokenLogprob, Usage, Verdict
 from potstill.store.atomic import store_error
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _APPLICATION_ID = 0x506F7473  # "Pots": tells a ledger from any other SQLite file
 _KEYS_A_QUERY = 1000
 
@@ -78,8 +78,11 @@ CREATE TABLE verdict (
     PRIMARY KEY (key, row, gate, version)
 ) WITHOUT ROWID;
 CREATE TABLE asked (
-    run     TEXT PRIMARY KEY,
-    seconds REAL NOT NULL  -- that it spent asking, waits included
+    run     TEXT NOT NULL,
+    since   REAL NOT NULL,  -- seconds since 1970; tells stretches of asking apart
+    seconds REAL NOT NULL,  -- that it took, waits included
+    dollars REAL NOT NULL,  -- of machines paid by the hour meanwhile, less those that attempts were charged with
+    PRIMARY KEY (run, since)
 ) WITHOUT ROWID;
 """
 
@@ -116,6 +119,14 @@ CREATE TABLE batch (
 """,
     2: """
 CREATE TABLE asked (run TEXT PRIMARY KEY, seconds REAL NOT NULL) WITHOUT ROWID;
+""",
+    3: """
+ALTER TABLE asked RENAME TO asked_in_all;
+CREATE TABLE asked (
+    run TEXT NOT NULL, since REAL NOT NULL, seconds REAL NOT NULL, dollars REAL NOT NULL, PRIMARY KEY (run, since)
+) WITHOUT ROWID;
+INSERT INTO asked SELECT run, 0, seconds, 0 FROM asked_in_all;
+DROP TABLE asked_in_all;
 """,
 }
 
@@ -173,7 +184,6 @@ class Ledger:
         self.orphaned = 0
         """Calls that were in flight when the last process ended, and are settled now."""
         self.read_only: str | None = None
-        self._askers, self._noted = 0, 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -246,30 +256,13 @@ class Ledger:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
 
-    @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
-        """Count the time of the block, waits included, as spent asking, for caps on minutes. Blocks at the same time count once."""
-        if not self._askers:
-            self._noted = time.monotonic()
-        self._askers += 1
-        try:
-            yield
-        finally:
-            with contextlib.suppress(StoreError):  # what was answered matters more
-                self.note_time()
-            self._askers -= 1
+    def note_asking(self, since: float, seconds: float, dollars: float) -> None:
+        """Write down how long a stretch of asking took that began then (seconds since 1970); the last word on it counts.
 
-    def note_time(self) -> None:
-        """Write down the seconds of `asking` so far, so that a kill does not lose them."""
-        if not self._askers or self.read_only:
-            return
-        now = time.monotonic()
+        `dollars` are what machines paid by the hour have cost meanwhile, less what the recorded answers were charged with.
+        """
         with self._in_our_words():
-            self._db.execute(
-                "INSERT INTO asked VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET seconds = seconds + excluded.seconds",
-                (self.run, now - self._noted),
-            )
-        self._noted = now
+            self._db.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?)", (self.run, since, seconds, dollars))
 
     def seconds_asked(self) -> float:
         """Seconds that were spent asking; at least those in which calls were in flight, which other processes may have made."""
@@ -389,6 +382,8 @@ class Ledger:
                 " (SELECT 1 FROM attempt AS ours WHERE ours.key = theirs.key AND ours.started = theirs.started)"
                 " ORDER BY theirs.id"
             )
+            # Theirs ran beside ours, so their time is no time of its own.
+            self._db.execute("INSERT OR IGNORE INTO asked SELECT run, since, 0, dollars FROM other.asked")
             return self._one("SELECT count(*) FROM attempt WHERE state = 'answered'") - before
 
     def lend(self, other: Path, keys: Sequence[str]) -> None:
@@ -502,7 +497,8 @@ class Ledger:
         """Dollars spent in all; None where the price of some call is unknown."""
         with self._in_our_words():
             spent, unpriced = self._db.execute(
-                f"SELECT total(dollars), total(dollars IS NULL) FROM attempt WHERE state IN ('answered', 'failed') AND {self._own}"
+                f"SELECT total(dollars) + {self._by_the_hour}, total(dollars IS NULL) FROM attempt"
+                f" WHERE state IN ('answered', 'failed') AND {self._own}"
             ).fetchone()
         return None if unpriced else float(spent)
 
@@ -523,7 +519,7 @@ class Ledger:
         with self._in_our_words():
             calls, tokens, dollars, unpriced = self._db.execute(
                 f"SELECT count(*), total(iif({unsure}, held_tokens, input_tokens + output_tokens)),"
-                f" total(iif({unsure}, held_dollars, dollars)), total(iif({unsure}, held_dollars, dollars) IS NULL)"
+                f" total(iif({unsure}, held_dollars, dollars)) + {self._by_the_hour}, total(iif({unsure}, held_dollars, dollars) IS NULL)"
                 f" FROM attempt WHERE NOT (state = 'orphaned' AND NOT uncertain) AND {self._own}"
             ).fetchone()
         return Cost(int(calls), int(tokens), None if unpriced else float(dollars))
@@ -566,6 +562,11 @@ class Ledger:
     def _own(self) -> str:
         name = self.run.replace("'", "''")
         return f"run = '{name}'" if self.run else "1"
+
+    @property
+    def _by_the_hour(self) -> str:
+        """Dollars that no attempt was charged with, as part of a sum."""
+        return f"(SELECT total(dollars) FROM asked WHERE {self._own})"
 
     def _check_kind(self) -> None:
         version, application = self._pragma("user_version"), self._pragma("application_id")

@@ -43,7 +43,9 @@ def content(path: Path) -> list[tuple]:
     """All rows of a ledger that is closed."""
     database = sqlite3.connect(path)
     try:
-        return [row for table in ("question", "attempt", "verdict") for row in database.execute(f"SELECT * FROM {table} ORDER BY 1, 2")]
+        return [
+            row for table in ("question", "attempt", "verdict", "asked") for row in database.execute(f"SELECT * FROM {table} ORDER BY 1, 2")
+        ]
     finally:
         database.close()
 
@@ -122,6 +124,7 @@ steps_ = st.lists(st.tuples(st.sampled_from(["answered", "failed", "in flight"])
 def write(path: Path, steps: list[tuple[str, str]], text: str) -> None:
     """Do these steps to keys that have no answer yet; those that end in flight stay so."""
     with Ledger(path) as ledger:
+        ledger.note_asking(float(len(text)), 3.0, 0.5)
         answered: set[str] = set()
         for what, key in steps:
             if what == "answered" and key not in answered:
@@ -149,6 +152,7 @@ def test_merging_twice_is_merging_once_and_keeps_every_answer_and_every_cost(tmp
             text = found.text if found is not None and found.finish_reason != "error" else None
             assert text == ("here" if key in answered["here"] else "there" if key in answered["there"] else None)
         assert ledger.spent() == our_cost + their_cost
+        assert ledger.seconds_asked() == max(3.0, ledger.usage().seconds)  # they ran beside us
     once = content(folder / "here.sqlite")
     with Ledger(folder / "here.sqlite") as ledger:
         assert ledger.merge(folder / "there.sqlite") == 0

@@ -24,8 +24,7 @@ class PriceSpec(Section):
     output_per_million: float | None = Field(default=None, ge=0.0)
     """Dollars for a million tokens written."""
     per_gpu_hour: float | None = Field(default=None, ge=0.0)
-    """Dollars for an hour of one accelerator, where you run the model yourself. A cap on dollars is then seen between calls, and those in
-    flight may pass it."""
+    """Dollars for an hour of one accelerator, where you run the model yourself. It is counted while the model is asked, waits included."""
     gpus: int = Field(default=1, ge=1)
     """How many accelerators serve it."""
 
