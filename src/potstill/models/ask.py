@@ -219,7 +219,7 @@ class Asking:
         self._usage = Usage()
         self._dollars: float | None = 0.0
         self._used_up: BudgetError | None = None
-        self._ever_answered = False
+        self._ever_answered = self._patience_is_over = False
         self._untried = 0  # batches that wait in the queue
         self._all_planned = False
         self._put_off: deque[_Part] = deque()
@@ -440,9 +440,13 @@ class Asking:
         return part.attempts < self._remote.max_attempts and not self._is_to_blame(part)
 
     def _is_to_blame(self, part: _Part) -> bool:
-        """Whether a question has failed too often, of an endpoint that has answered all others: it is not the endpoint that is down."""
+        """Whether it is a question's own doing that it fails, and not the endpoint's, which has answered all others.
+
+        It is where it has failed too often, or patience with all those that still fail is over.
+        """
         assert self._remote is not None
-        if part.failures < self._remote.max_attempts or self._others_wait():
+        self._patience_is_over = self._patience_is_over or self._remote.throttle.out_of_patience
+        if self._others_wait() or not part.failures or (part.failures < self._remote.max_attempts and not self._patience_is_over):
             return False
         return self._ever_answered or self._ledger.has_answers(self._model.identity)
 

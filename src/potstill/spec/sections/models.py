@@ -82,7 +82,8 @@ class TeacherSpec(WeightsSpec):
     max_attempts: int = Field(default=6, ge=1)
     """How often one call is tried when the endpoint is busy or unreachable."""
     patience_minutes: float = Field(default=5.0, ge=0.0)
-    """The run stops when the endpoint has given nothing but failures for so long; until then it is tried ever more rarely."""
+    """The run stops when the endpoint has given nothing but failures for so long; until then it is tried ever more rarely. Where all
+    other rows were answered, those that still fail are given up instead."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """The endpoint's limit of calls; none is broken in any minute."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
