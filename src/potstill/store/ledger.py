@@ -110,14 +110,14 @@ ALTER TABLE attempt ADD COLUMN raw BLOB;
 ALTER TABLE attempt ADD COLUMN batch TEXT;
 ALTER TABLE verdict ADD COLUMN code TEXT NOT NULL DEFAULT '';
 CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
-CREATE INDEX attempt_sums ON attempt
-    (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 CREATE TABLE batch (
     id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, provider_id TEXT,
     state TEXT NOT NULL CHECK (state IN ('prepared', 'submitted', 'collected', 'lost')), created REAL NOT NULL
 ) WITHOUT ROWID;
 """,
     2: """
+CREATE INDEX IF NOT EXISTS attempt_sums ON attempt
+    (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 CREATE TABLE asked (run TEXT PRIMARY KEY, seconds REAL NOT NULL) WITHOUT ROWID;
 """,
     3: """
