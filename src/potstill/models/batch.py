@@ -30,7 +30,8 @@ from potstill.models.openai_wire import failure
 from potstill.models.stretch import Stretch
 from potstill.records import Completion, Cost, Fault, Request, Usage
 from potstill.store.events import Progress
-from potstill.store.ledger import Ledger, Waiting
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_batches import Waiting
 
 PRICE = 0.5
 """What an answer costs in a batch, of its price by itself: half at OpenAI, Azure, Anthropic, Groq, Mistral and Together."""

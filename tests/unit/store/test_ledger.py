@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from potstill.errors import StoreError
 from potstill.records import Completion, Cost, Message, Request, Sampling, Usage, Verdict
-from potstill.store.ledger import Ledger, Waiting, ledger_error
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_batches import Waiting
+from potstill.store.ledger_errors import ledger_error
 
 REQUEST = Request((Message("user", "What is distilled?"),), Sampling(max_new_tokens=8))
 ANSWER = Completion("Whisky.", "stop", Usage(3, 2), 0.5, "teacher")

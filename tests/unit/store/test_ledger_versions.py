@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from potstill.records import Completion, Cost, Message, Request, Sampling, TokenLogprob, Usage, Verdict
-from potstill.store.ledger import SCHEMA_VERSION, Ledger
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_schema import SCHEMA_VERSION
 
 REQUEST = Request((Message("user", "What is distilled?"),), Sampling(8))
 
