@@ -9,7 +9,7 @@ APPLICATION_ID = 0x506F7473  # "Pots": tells a ledger from any other SQLite file
 
 _SCHEMA = """
 CREATE TABLE question (
-    key     TEXT PRIMARY KEY,  -- models.ask.request_key
+    key     TEXT PRIMARY KEY,  -- models.questions.request_key
     model   TEXT NOT NULL,     -- Model.identity
     request TEXT NOT NULL      -- messages, sampling and sample, as JSON
 );

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from virtual_time import Clock, run
 
 from potstill.errors import BudgetError, EndpointError
-from potstill.models.ask import Answers, ask_all, ask_async
+from potstill.models.ask import ask_all, ask_async
 from potstill.models.budget import Budget, Caps
+from potstill.models.questions import Answers
 from potstill.models.throttle import FIRST_LIMIT, Limits
 from potstill.records import Cost, Fault, Request
 from potstill.store.ledger import Ledger
