@@ -26,8 +26,9 @@ from pathlib import Path
 
 from loopback import counts, serve
 from potstill.data.dataset import Dataset
-from potstill.models.ask import Answers, ask_async
+from potstill.models.ask import ask_async
 from potstill.models.openai_http import OpenAIModel
+from potstill.models.questions import Answers
 from potstill.pipeline.run import run_pipeline
 from potstill.records import Request, Sampling
 from potstill.spec import RunSpec

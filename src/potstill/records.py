@@ -192,9 +192,9 @@ class Completion:
     """What a model answered. A failed call is data: `finish_reason` "error" with the reason in `error`.
 
     `latency_s` is seconds from asking to the whole answer; in a batch, that of the batch. `busy_s` is the answer's share of the
-    seconds in which the machine that gave it was kept busy. `reasoning` is what a thinking model wrote before its answer. `fault`
-    tells a failed call that may be tried again. `counted` is False where the endpoint did not say its tokens, so that `usage` is an
-    estimate. `raw` is the body as it came, for the record; it is not read back.
+    seconds in which its model was asked, where those are paid for by the hour. `reasoning` is what a thinking model wrote before its
+    answer. `fault` tells a failed call that may be tried again. `counted` is False where the endpoint did not say its tokens, so that
+    `usage` is an estimate. `raw` is the body as it came, for the record; it is not read back.
     """
 
     text: str

@@ -110,7 +110,7 @@ class Forecast:
         later = sum((self.takes.total(case, part=part, model=place) for part in (EVALUATION, LATENCY)), Bill())
         generating = _token_dollars(whole, price) - _token_dollars(later, price)
         if bought and self.spec.generation.mode == "batch":
-            from potstill.models.batch import PRICE  # brings the event loop
+            from potstill.models.batch_parts import PRICE  # brings the event loop
 
             generating *= PRICE
         return generating + _token_dollars(later, price)

@@ -52,7 +52,7 @@ class Past:
         """The answer that stands."""
         if self._ledger is None:
             return None
-        from potstill.models.ask import request_key  # brings the event loop
+        from potstill.models.questions import request_key  # brings the event loop
 
         return self._ledger.get(request_key(ask.seat.model, ask.request))
 

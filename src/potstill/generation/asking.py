@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from potstill.generation.interview import Interview
-from potstill.models.ask import Answers, ask_all
+from potstill.models.ask import ask_all
 from potstill.models.base import Model
 from potstill.models.budget import Budget
+from potstill.models.questions import Answers
 from potstill.records import Example, Request
 from potstill.store.events import EventLog
 

@@ -20,7 +20,8 @@ from potstill.generation.gates import GateContext, is_on, pass_gates
 from potstill.generation.interview import Interview, Outcome, Turn, learnt_rows
 from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
-from potstill.store.ledger import Ledger, Totals
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_sums import Totals
 
 SplitName = Literal["train", "validation"]
 _ROWS_A_TRANSACTION = 500

@@ -10,8 +10,9 @@ from potstill.data.near import NearIndex
 from potstill.data.text import shingles
 from potstill.generation.prompting.base import separate_thinking
 from potstill.generation.talk import Ask, Seat
-from potstill.models.ask import ask, request_key
+from potstill.models.ask import ask
 from potstill.models.budget import Budget
+from potstill.models.questions import request_key
 from potstill.records import Example, Message, Request
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import fingerprint

@@ -9,7 +9,7 @@ from typing import Any
 from potstill.generation.export import export_rows
 from potstill.spec import RunSpec
 from potstill.store.atomic import fingerprint, hash_file, read_jsonl, write_json
-from potstill.store.ledger import Totals
+from potstill.store.ledger_sums import Totals
 
 MANIFEST, PARQUET = "manifest.json", "accepted.parquet"
 _FILES = ("accepted.jsonl", "rejected.jsonl", "validation.jsonl")

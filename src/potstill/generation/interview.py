@@ -18,7 +18,7 @@ from potstill.generation.prompting import Strategy, build_strategy
 from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
 from potstill.generation.talk import Answered, Ask, Seat, Step, Talk, together
-from potstill.models.ask import request_key
+from potstill.models.questions import request_key
 from potstill.records import Completion, Example, Message
 from potstill.spec.sections import GatesSpec, GenerationSpec
 from potstill.store.ledger import Ledger

@@ -30,9 +30,9 @@ from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.generation.workers.shares import recall_calls
-from potstill.models.ask import KEY_VERSION
 from potstill.models.budget import Budget
 from potstill.models.locate import teacher_stamp, template_stamp
+from potstill.models.questions import KEY_VERSION
 from potstill.models.throttle import WINDOW_S
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec

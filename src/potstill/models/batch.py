@@ -9,39 +9,31 @@ in, and its questions are asked again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
 import functools
 import itertools
 import uuid
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 from potstill.errors import BudgetError, EndpointError
 from potstill.models import openai_batches
-from potstill.models.ask import Answers, Asking, Asks, Question, after, ask_all, request_key
+from potstill.models.ask import Asks, ask_all
+from potstill.models.asking import Asking
 from potstill.models.base import Model
-from potstill.models.budget import Budget, cost_of
-from potstill.models.openai_batches import BatchDesk, Line, ProviderBatch, id_in, read_line
+from potstill.models.batch_parts import Batch, Filling, batch_price
+from potstill.models.batch_results import Results
+from potstill.models.budget import Budget
+from potstill.models.openai_batches import BatchDesk, ProviderBatch
 from potstill.models.openai_http import OpenAIModel
-from potstill.models.openai_wire import failure
-from potstill.records import Completion, Cost, Fault, Request, Usage
+from potstill.models.questions import Answers, Question, request_key
+from potstill.models.stretch import Stretch
+from potstill.records import Cost, Request
 from potstill.store.events import Progress
-from potstill.store.ledger import Ledger, Waiting
+from potstill.store.ledger import Ledger
 
-PRICE = 0.5
-"""What an answer costs in a batch, of its price by itself: half at OpenAI, Azure, Anthropic, Groq, Mistral and Together."""
 POLL_S = 15.0
 """Seconds until a batch is looked at first; then half as long again each time, up to twenty times as long."""
 _POLL_GROWTH, _POLL_MOST = 1.5, 20
 _WINDOW = 1000
-_LINES_AT_ONCE = 500
-_UNANSWERED = {
-    "completed": ("the batch ended without an answer to this", Fault("down", charged=True)),
-    "expired": ("the batch expired before this was answered", Fault("down")),
-}
 
 
 async def ask_batched(
@@ -63,68 +55,13 @@ async def ask_batched(
     return answers
 
 
-def by_batches(model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, *, poll_s: float = POLL_S) -> Asks:
+def by_batches(
+    model: Model, ledger: Ledger, progress: Progress | None, budget: Budget, stretch: Stretch, *, poll_s: float = POLL_S
+) -> Asks:
     """For `ask_all`: an endpoint's model is asked by batches, any other in calls."""
     if isinstance(model, OpenAIModel):
         return BatchedAsking(model, ledger, progress, budget, poll_s=poll_s)
-    return Asking(model, ledger, progress, budget)
-
-
-def batch_price(cost: Cost) -> Cost:
-    """What a call costs in a batch, by what it costs by itself."""
-    return dataclasses.replace(cost, dollars=None if cost.dollars is None else cost.dollars * PRICE)
-
-
-@dataclass
-class _Filling:
-    """A batch that is being put together: its lines on disk under no name, its intents in the ledger but for the last few."""
-
-    id: str
-    lines: IO[bytes]
-    count: int = 0
-    size: int = 0
-    held: Cost = field(default_factory=Cost)
-    unwritten: list[tuple[Question, Cost]] = field(default_factory=list)
-
-    def add(self, question: Question, size: int, most: Cost) -> None:
-        self.count += 1
-        self.size += size
-        self.held += most
-        self.unwritten.append((question, most))
-
-
-@dataclass
-class _Batch:
-    """A batch at the provider: our id, theirs, what is held for it, and how far it is by their word."""
-
-    id: str
-    provider_id: str
-    count: int
-    held: Cost
-    done: int = 0
-    checked: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass
-class _Reading:
-    """What a pass over a batch's files found: how many lines, and by their ids those that cannot be read."""
-
-    lines: int = 0
-    unreadable: int = 0
-    torn: dict[str, str] = field(default_factory=dict)
-
-    def note(self, lines: Sequence[bytes], read: Sequence[Line | None]) -> None:
-        self.lines += len(lines)
-        for line, understood in zip(lines, read, strict=True):
-            if understood is None:
-                self.unreadable += 1
-                if (key := id_in(line)) is not None:
-                    self.torn[key] = line.decode("utf-8", "replace")
-
-    def whole(self, told: ProviderBatch) -> bool:
-        """Whether this is all that the provider says there is."""
-        files = told.output_file or told.error_file
-        return files is None or (not self.unreadable and self.lines >= told.done)
+    return Asking(model, ledger, progress, budget, stretch)
 
 
 class BatchedAsking:
@@ -137,38 +74,33 @@ class BatchedAsking:
     def __init__(self, model: OpenAIModel, ledger: Ledger, progress: Progress | None, budget: Budget, *, poll_s: float = POLL_S) -> None:
         self._model, self._ledger, self._progress, self._budget, self._poll_s = model, ledger, progress, budget, poll_s
         self._desk = BatchDesk(model, ledger.path.parent, poll_s)
-        self._filling: _Filling | None = None
-        self._following: dict[asyncio.Task[None], _Batch] = {}
+        self._filling: Filling | None = None
+        self._following: dict[asyncio.Task[None], Batch] = {}
         self._adopted: set[str] = set()
         """Keys in batches of an earlier process that have not come up among the requests."""
-        self._again: dict[str, Question] = {}
-        self._attempts: Counter[str] = Counter()
         self._most_lines = openai_batches.MOST_LINES
         self._most_batches: int | None = None
-        self._broken: EndpointError | None = None
-        self._asked = self._failed = self._stood = self._passed_over = 0
-        self._usage = Usage()
-        self._made, self._spent = Cost(), Cost(dollars=ledger.dollars())
+        self._stood = 0
+        self._results = Results(model, ledger, self._desk, self._tell)
 
     async def run(self, requests: Iterable[Request]) -> Answers:
         """Ask; see `ask_batched`."""
         used_up: BudgetError | None = None
         try:
-            async with asyncio.timeout(self._budget.start()) as clock:
+            async with self._budget.asking(self._model):
                 await self._adopt()
                 try:
                     await self._ask(self._wanted(requests))
                 except BudgetError as error:
                     used_up = error
                 await self._all_back()
-        except TimeoutError:
-            raise (self._budget.out_of_time() if clock.expired() else AssertionError("a time-out that nobody awaited")) from None
         finally:
             await self._leave()
         if used_up is not None:
             raise used_up
-        counts = (self._asked, self._failed, self._stood)
-        return Answers(*counts, self._usage, self._made.dollars, self._model, self._ledger, passed_over=self._passed_over)
+        found = self._results
+        counts = (found.asked, found.failed, self._stood)
+        return Answers(*counts, found.usage, found.made.dollars, self._model, self._ledger, passed_over=found.passed_over)
 
     async def _leave(self) -> None:
         """Let go of everything here; what is at the provider stays there."""
@@ -192,7 +124,7 @@ class BatchedAsking:
                 continue
             self._ledger.note_batch(ours, "submitted", provider_id)
             self._adopted.update(keys)
-            self._follow(_Batch(ours, provider_id, len(keys), held))
+            self._follow(Batch(ours, provider_id, len(keys), held))
 
     def _wanted(self, requests: Iterable[Request]) -> Iterator[Question]:
         """Each question that has no answer and waits in no batch; the others are counted."""
@@ -203,7 +135,7 @@ class BatchedAsking:
             }
             self._write_intents()
             missing = self._ledger.missing(list(questions))
-            elsewhere = self._ledger.in_batches(missing) | self._again.keys()
+            elsewhere = self._ledger.in_batches(missing) | self._results.again.keys()
             wanted = [key for key in missing if key not in elsewhere]
             # What an earlier process has handed in counts when it comes back, as what is handed in now does.
             adopted = self._adopted & questions.keys()
@@ -223,8 +155,8 @@ class BatchedAsking:
                 await self._put(question)
             await self._submit()
             await self._all_back()
-            questions = [question for key, question in self._again.items() if key not in self._adopted]
-            self._again = {}
+            questions = [question for key, question in self._results.again.items() if key not in self._adopted]
+            self._results.again = {}
             if not questions:
                 return
 
@@ -240,7 +172,7 @@ class BatchedAsking:
             await self._submit()
             await self._hold(most)
         if self._filling is None:
-            self._filling = _Filling(uuid.uuid4().hex, self._desk.new_file())
+            self._filling = Filling(uuid.uuid4().hex, self._desk.new_file())
             self._ledger.open_batch(self._filling.id, self._model.identity)
         self._desk.write(self._filling.lines, line)
         self._filling.add(question, len(line), most)
@@ -276,12 +208,12 @@ class BatchedAsking:
         self._ledger.note_batch(filling.id, "submitted", told.id)
         self._filling = None
         filling.lines.close()
-        batch = _Batch(filling.id, told.id, filling.count, filling.held)
+        batch = Batch(filling.id, told.id, filling.count, filling.held)
         self._follow(batch)
         await batch.checked.wait()
         self._reap()
 
-    def _follow(self, batch: _Batch) -> None:
+    def _follow(self, batch: Batch) -> None:
         self._following[asyncio.create_task(self._see_through(batch))] = batch
 
     async def _one_back(self) -> None:
@@ -298,19 +230,19 @@ class BatchedAsking:
             del self._following[task]
             task.result()
 
-    async def _see_through(self, batch: _Batch) -> None:
+    async def _see_through(self, batch: Batch) -> None:
         """Look at a batch until it is over, and take what came of it. Raises EndpointError where that stops everything."""
         spent = batch.held  # until it is known
         try:
             told = await self._over(batch)
-            taken, torn = await self._take_lines(batch, told)
-            spent = taken + self._take_rest(batch, told, torn)
+            taken, torn = await self._results.take_lines(batch, told)
+            spent = taken + self._results.take_rest(batch, told, torn, again=told.queue_full and self._make_room(batch))
         finally:
             batch.checked.set()
             self._budget.settle(batch.held, spent)
         self._stop_if_broken(batch, told)
 
-    async def _over(self, batch: _Batch) -> ProviderBatch:
+    async def _over(self, batch: Batch) -> ProviderBatch:
         wait = self._poll_s
         while True:
             told = await self._desk.look(batch.provider_id)
@@ -328,108 +260,9 @@ class BatchedAsking:
             batches = self._following.values()
             total, done = sum(batch.count for batch in batches), sum(batch.done for batch in batches)
             note = f"{len(batches)} batch{'es' if len(batches) > 1 else ''} at the provider, {done:,} of {total:,} done"
-            self._progress.advance(by, dollars=self._spent.dollars, note=note)
+            self._progress.advance(by, dollars=self._results.spent.dollars, note=note)
 
-    async def _take_lines(self, batch: _Batch, told: ProviderBatch) -> tuple[Cost, dict[str, str]]:
-        """Take the answers and errors of a batch's files into the ledger; what they cost, and by id the lines that stayed unreadable.
-
-        Files that are not whole are fetched again before anything is given up: what is in them is paid for.
-        """
-        spent, taken, fetches = Cost(), 0, 0
-        while True:
-            reading = _Reading()
-            async with contextlib.aclosing(self._lines(batch, told)) as files:
-                async for lines in files:
-                    read = [read_line(line) for line in lines]
-                    reading.note(lines, read)
-                    answers = self._answers(batch, told, read)
-                    taken += len(answers)
-                    spent += self._record(answers)
-            fetches += 1
-            if reading.whole(told) or fetches >= self._model.max_attempts or not self._ledger.keys_waiting(batch.id):
-                self._passed_over += max(reading.lines - taken, 0)
-                return spent, reading.torn
-            await asyncio.sleep(self._model.backoff_s * 2.0 ** (fetches - 1))
-
-    async def _lines(self, batch: _Batch, told: ProviderBatch) -> AsyncGenerator[list[bytes], None]:
-        """The lines of a batch's files, some at a time."""
-        for file in (told.output_file, told.error_file):
-            if file is None:
-                continue
-            with await self._desk.fetch(file, batch.provider_id) as lines:
-                while some := list(itertools.islice(lines, _LINES_AT_ONCE)):
-                    yield some
-                    await asyncio.sleep(0)
-
-    def _answers(self, batch: _Batch, told: ProviderBatch, lines: Sequence[Line | None]) -> list[tuple[Waiting, Completion]]:
-        """What some lines answer, in whatever order they come; a line that answers nothing, or what is answered already, is passed over."""
-        found: dict[str, Line] = {}
-        for line in lines:
-            if line is not None:
-                found.setdefault(line.id, line)
-        waiting = self._ledger.waiting(batch.id, list(found))
-        return [(question, self._read(found[question.key], question.request, told)) for question in waiting]
-
-    def _read(self, line: Line, request: Request, told: ProviderBatch) -> Completion:
-        if not line.status:
-            return failure(self._model.without_key(line.words), self._model.name, fault=Fault("down"))
-        try:
-            completion = self._model.read(line.status, self._model.without_key(line.body), request)
-        except EndpointError as error:
-            self._broken = self._broken or error
-            return failure(str(error), self._model.name)
-        return completion if completion.finish_reason == "error" else dataclasses.replace(completion, latency_s=told.seconds)
-
-    def _take_rest(self, batch: _Batch, told: ProviderBatch, torn: Mapping[str, str]) -> Cost:
-        """What becomes of a batch's questions that no line has answered; with that, the batch is done with."""
-        waiting = self._ledger.waiting(batch.id)
-        rest = [question for question in waiting if question.key not in torn]
-        with self._ledger.transaction():
-            spent = self._record([(question, self._torn(torn[question.key])) for question in waiting if question.key in torn])
-            if told.status in _UNANSWERED:
-                words, fault = _UNANSWERED[told.status]
-                spent += self._record([(question, failure(words, self._model.name, fault=fault)) for question in rest])
-            elif told.queue_full and self._make_room(batch):
-                self._again |= {question.key: Question(question.key, question.request) for question in rest}
-            self._ledger.note_batch(batch.id, "collected")
-        return spent
-
-    def _torn(self, line: str) -> Completion:
-        words = "its line in the batch's file cannot be read"
-        failed = failure(words, self._model.name, fault=Fault("garbled", charged=True))
-        return dataclasses.replace(failed, raw=self._model.without_key(line))
-
-    def _record(self, answers: Sequence[tuple[Waiting, Completion]]) -> Cost:
-        """Take answers and failures into the ledger; what they cost, as far as this run pays for them."""
-        spent, settled = Cost(), 0
-        prices, completions = [], []
-        for question, completion in answers:
-            price = batch_price(Cost(dollars=self._model.dollars(completion))).dollars
-            if question.own:
-                spent += cost_of(completion, price, question.most)
-                self._spent += Cost(dollars=price)
-            self._made += Cost(dollars=price)
-            self._usage += completion.usage
-            prices.append(price)
-            completions.append(self._with_attempts(question, completion))
-            settled += question.key not in self._again
-            self._failed += completion.finish_reason == "error" and question.key not in self._again
-        self._ledger.record([question.key for question, _ in answers], completions, prices)
-        self._asked += settled
-        self._tell(settled)
-        return spent
-
-    def _with_attempts(self, question: Waiting, completion: Completion) -> Completion:
-        """Put a question off for another batch, where its failure may pass; else its failure says how often it was tried."""
-        if completion.fault is None:
-            return completion
-        self._attempts[question.key] += 1
-        attempts = self._attempts[question.key]
-        if attempts < self._model.max_attempts:
-            self._again[question.key] = Question(question.key, question.request)
-        return dataclasses.replace(completion, error=f"{after(attempts)}{completion.error}")
-
-    def _make_room(self, batch: _Batch) -> bool:
+    def _make_room(self, batch: Batch) -> bool:
         """The provider takes no more at a time than what is there already: hand in fewer batches, or smaller ones; whether that helps."""
         others = len(self._following) - 1
         if others:
@@ -438,10 +271,10 @@ class BatchedAsking:
             self._most_lines = batch.count // 2
         return self._most_lines > 0
 
-    def _stop_if_broken(self, batch: _Batch, told: ProviderBatch) -> None:
+    def _stop_if_broken(self, batch: Batch, told: ProviderBatch) -> None:
         """Raise where no other batch would fare better."""
-        if self._broken is not None:
-            raise self._broken
+        if self._results.broken is not None:
+            raise self._results.broken
         where = f"{self._desk.address}: batch {batch.provider_id}"
         if told.status == "cancelled":
             raise EndpointError(f"{where} was cancelled there; what it had answered is kept, and the same command asks the rest again")

@@ -97,10 +97,10 @@ class OpenAIModel:
         return self._throttle
 
     def most(self, request: Request) -> Cost:
-        """The most that one call for this request can cost."""
+        """The most that one call for this request can cost; by the hour it is time that costs, not calls."""
         tokens = most_tokens(request)
         usage = Usage(tokens - request.sampling.max_new_tokens, request.sampling.max_new_tokens)
-        return Cost(1, tokens, self.dollars(Completion("", "stop", usage, busy_s=self._endpoint.timeout_s)))
+        return Cost(1, tokens, self.dollars(Completion("", "stop", usage)))
 
     def likely(self, request: Request) -> int:
         """About how many tokens a call for this request uses, as providers count them when they admit it."""

@@ -124,6 +124,11 @@ class Throttle:
         """True while the endpoint gives nothing but failures: its calls are tries, and use up no row's attempts."""
         return self._failures >= _TRIP
 
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the endpoint has given nothing but failures for as long as is waited for it."""
+        return self.down and self._failing_since is not None and self._clock() - self._failing_since >= self._limits.patience_s
+
     async def admit(self, tokens: int) -> Ticket:
         """Wait until one more call may leave, and count it; `tokens` is what it may use."""
         async with self._waiting.turn:  # in order; whoever waits holds back those behind
@@ -206,7 +211,7 @@ class Throttle:
         if self.down:
             # By tries, not failures: those of calls that were in flight when the circuit opened say nothing more.
             closed_s = max(closed_s, min(2.0**self._tries, _LONGEST_COOL_DOWN_S))
-            if now - self._failing_since >= self._limits.patience_s:
+            if self.out_of_patience:
                 minutes = (now - self._failing_since) / 60
                 raise EndpointError(
                     f"{self._name}: nothing but failures for {minutes:.1f} minutes, {self._failures:,} calls in all; the last: {reason}. "

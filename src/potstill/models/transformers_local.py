@@ -93,7 +93,7 @@ class TransformersModel:
         return pricing.dollars(completion, self._price)
 
     def most(self, request: Request) -> Cost:
-        """The most that a request can cost in tokens; dollars by the hour are counted as they come."""
+        """The most that a request can cost in tokens; by the hour it is time that costs, not calls."""
         return Cost(1, self.length(request) + request.sampling.max_new_tokens)
 
     async def close(self) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from potstill.errors import StoreError
 from potstill.records import Completion
-from potstill.store.ledger import IN_USE, SCHEMA_VERSION, Ledger
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_errors import IN_USE
+from potstill.store.ledger_schema import SCHEMA_VERSION
 
 
 class LedgerView(Ledger):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from potstill.generation.panel import seat_panel
 from potstill.generation.stage import generate
-from potstill.models.ask import request_key
 from potstill.models.base import Capabilities, Model
+from potstill.models.questions import request_key
 from potstill.records import Completion, Example, Message, Request, Usage
 from potstill.spec import RunSpec
 from potstill.store.events import EventLog

@@ -27,7 +27,8 @@ from potstill.records import Completion, Cost, Example, Message
 from potstill.spec import RunSpec
 from potstill.spec.sections import TaskSpec
 from potstill.store.events import EventLog, Noticed, Progressed
-from potstill.store.ledger import Ledger, Recent
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_sums import Recent
 from potstill.tasks import build_task
 
 TASK = build_task(TaskSpec(type="conversation"))

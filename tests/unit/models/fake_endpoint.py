@@ -30,7 +30,10 @@ def text_of(request: Request) -> str:
 
 
 class FakeEndpoint:
-    """Calls `script` with the requests of each call, which takes `seconds`; `calls` are the texts and samples of each, `times` when it left."""
+    """Calls `script` with the requests of each call, which takes `seconds`; `calls` are the texts and samples of each, `times` when it left.
+
+    `ends` are when calls came back, or were given up. Priced by tokens, or `dollars_a_second`.
+    """
 
     capabilities = Capabilities()
     name = identity = address = "fake"
@@ -47,6 +50,7 @@ class FakeEndpoint:
         samples_a_call: int = 1,
         seconds: float = 0.5,
         name: str = "fake",
+        dollars_a_second: float | None = None,
     ) -> None:
         self.name = self.identity = name
         self.max_attempts, self.samples_a_call = max_attempts, samples_a_call
@@ -55,15 +59,20 @@ class FakeEndpoint:
         self.throttle = Throttle("fake", limits, clock=clock)
         self.calls: list[list[tuple[str, int]]] = []
         self.times: list[float] = []
+        self.ends: list[float] = []
+        self._dollars_a_second = dollars_a_second
         self._script, self._clock, self._seconds = script, clock, seconds
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
         self.calls.append([(text_of(request), request.sample) for request in requests])
         self.times.append(self._clock())
-        await asyncio.sleep(self._seconds)
-        outcomes = self._script(requests)
-        if inspect.isawaitable(outcomes):
-            outcomes = await outcomes
+        try:
+            await asyncio.sleep(self._seconds)
+            outcomes = self._script(requests)
+            if inspect.isawaitable(outcomes):
+                outcomes = await outcomes
+        finally:
+            self.ends.append(self._clock())
         if any(isinstance(outcome, Fault) and outcome.kind == "short" for outcome in outcomes):
             self.samples_a_call = 1
         return [self._completion(outcome) for outcome in outcomes]
@@ -75,12 +84,14 @@ class FakeEndpoint:
 
     def most(self, request: Request) -> Cost:
         tokens = READ + request.sampling.max_new_tokens
-        return Cost(1, tokens, tokens * DOLLARS_A_TOKEN)
+        return Cost(1, tokens, self.dollars(Completion("", "stop", Usage(tokens, 0))))
 
     def likely(self, request: Request) -> int:
         return READ + request.sampling.max_new_tokens
 
     def dollars(self, completion: Completion) -> float | None:
+        if self._dollars_a_second is not None:
+            return completion.busy_s * self._dollars_a_second
         return (completion.usage.input_tokens + completion.usage.output_tokens) * DOLLARS_A_TOKEN
 
     async def close(self) -> None:

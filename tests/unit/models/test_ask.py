@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import BudgetError, DataError, EndpointError, StoreError
-from potstill.models import ask as asking
-from potstill.models.ask import ask, ask_async, plan_batches, request_key
+from potstill.models.ask import ask, ask_all, ask_async
+from potstill.models.asking import SINGLE_WINDOW
 from potstill.models.base import Capabilities
 from potstill.models.budget import Budget, Caps
+from potstill.models.questions import plan_batches, request_key
 from potstill.records import Completion, Message, Request, Sampling, Usage
 from potstill.store.events import EventLog, Progressed
 from potstill.store.ledger import Ledger
@@ -121,7 +122,7 @@ def test_every_request_has_its_answer_in_the_ledger(ledger):
 
 def test_equal_requests_are_asked_once_within_and_across_windows(ledger):
     model = Fake(concurrency=3)
-    requests = [question(str(number % 10)) for number in range(3 * asking.SINGLE_WINDOW)]
+    requests = [question(str(number % 10)) for number in range(3 * SINGLE_WINDOW)]
     answers = ask(model, requests, ledger)
     assert sorted(model.asked) == sorted(set(model.asked))
     assert (answers.asked, answers.stood) == (10, len(requests) - 10)
@@ -159,7 +160,7 @@ def test_requests_are_taken_no_faster_than_they_are_answered(ledger):
 
     def endless():
         nonlocal taken
-        for number in range(10 * asking.SINGLE_WINDOW):
+        for number in range(10 * SINGLE_WINDOW):
             taken += 1
             yield question(str(number))
 
@@ -170,7 +171,7 @@ def test_requests_are_taken_no_faster_than_they_are_answered(ledger):
 
     model = Fake(concurrency=4, hook=note)
     ask(model, endless(), ledger)
-    assert max(ahead) <= asking.SINGLE_WINDOW + 2 * model.concurrency
+    assert max(ahead) <= SINGLE_WINDOW + 2 * model.concurrency
 
 
 def test_an_intent_is_on_disk_before_its_call_leaves_and_no_answer_is_older_than_the_next_intent(ledger):
@@ -280,7 +281,7 @@ def test_a_broken_contract_stops_everything_and_keeps_what_had_arrived(ledger, c
 
 def test_rows_that_cannot_be_read_stop_everything_and_keep_what_had_arrived(ledger):
     def torn():
-        yield from questions(2 * asking.SINGLE_WINDOW)
+        yield from questions(2 * SINGLE_WINDOW)
         raise DataError("the row is torn")
 
     with pytest.raises(DataError, match="torn"):
@@ -360,7 +361,7 @@ def test_a_budget_that_is_used_up_does_not_call_off_what_another_model_was_asked
         await asyncio.sleep(0.05)
 
     async def both():
-        await asking.ask_all([(slow, [question("slow")]), (quick, questions(20))], ledger, budget=Budget(Caps(calls=5)))
+        await ask_all([(slow, [question("slow")]), (quick, questions(20))], ledger, budget=Budget(Caps(calls=5)))
 
     slow, quick = Fake(hook=wait, identity="slow"), Fake(identity="quick")
     with pytest.raises(BudgetError):

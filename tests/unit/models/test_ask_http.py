@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from billing_server import BillingServer
 
-from potstill.models.ask import Answers, ask_async
+from potstill.models.ask import ask_async
 from potstill.models.openai_http import OpenAIModel
+from potstill.models.questions import Answers
 from potstill.records import Message, Request, Sampling
 from potstill.spec.sections import TeacherSpec
 from potstill.store.ledger import Ledger

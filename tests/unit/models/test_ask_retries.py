@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from virtual_time import Clock, run
 
 from potstill.errors import BudgetError, EndpointError
-from potstill.models.ask import Answers, ask_all, ask_async
+from potstill.models.ask import ask_all, ask_async
 from potstill.models.budget import Budget, Caps
+from potstill.models.questions import Answers
 from potstill.models.throttle import FIRST_LIMIT, Limits
 from potstill.records import Cost, Fault, Request
 from potstill.store.ledger import Ledger
@@ -192,28 +193,37 @@ def test_an_outage_that_outlasts_patience_stops_the_run_and_fails_no_row(tmp_pat
     assert len(again.calls) == 300 - answered
 
 
+def poisoned(requests: Sequence[Request]) -> list[Outcome]:
+    return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
+
+
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_rows_that_always_fail_are_their_own_failures_and_stop_neither_this_run_nor_the_next(tmp_path, place):
-    def script(requests: Sequence[Request]) -> list[Outcome]:
-        return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
-
-    poison, sound = [question(f"poison {number}") for number in range(2)], [question(str(number)) for number in range(50)]
+@pytest.mark.parametrize(("count", "width"), [(1, 4), (2, 4), (5, 4), (5, 64), (40, 64)])
+def test_rows_that_always_fail_are_their_own_failures_and_stop_neither_this_run_nor_the_next(tmp_path, place, count, width):
+    poison, sound = [question(f"poison {number}") for number in range(count)], [question(str(number)) for number in range(50)]
     requests = poison + sound if place == "first" else sound + poison
-    for asked in (52, 2):
+    for asked in (50 + count, count):
         with Ledger(tmp_path / "ledger.sqlite") as ledger:
-            _, answers = ask(script, requests, ledger, max_attempts=6, limits=Limits(4, patience_s=25))
-            assert (answers.asked, answers.failed) == (asked, 2)
-            assert "after 6 attempts" in str(answers.of(poison[0]).error)
+            _, answers = ask(poisoned, requests, ledger, max_attempts=6, limits=Limits(width, patience_s=300))
+            assert (answers.asked, answers.failed) == (asked, count)
+            for row in poison:
+                assert re.fullmatch(r"after [1-6] attempts?: it said no", str(answers.of(row).error))
 
 
-def test_rows_that_always_fail_do_not_keep_others_from_being_asked(ledger):
-    def script(requests: Sequence[Request]) -> list[Outcome]:
-        return [DOWN if text_of(request).startswith("poison") else text_of(request) for request in requests]
+@pytest.mark.parametrize("count", [5, 40])
+def test_rows_that_always_fail_hold_the_end_up_for_hardly_longer_than_patience(ledger, count):
+    async def story(clock: Clock) -> float:
+        endpoint = FakeEndpoint(poisoned, clock, max_attempts=6, limits=Limits(64, patience_s=300))
+        requests = [question(str(number)) for number in range(50)] + [question(f"poison {number}") for number in range(count)]
+        await ask_async(endpoint, requests, ledger)
+        return clock()
 
-    requests = [question(f"poison {number}") for number in range(10)] + [question(str(number)) for number in range(50)]
-    with contextlib.suppress(EndpointError):
-        ask(script, requests, ledger, max_attempts=6)
-    assert ledger.usage().answered == 50
+    assert run(story) < 300 + 120
+
+
+def test_where_no_row_was_ever_answered_failures_are_nobodys_own_doing(ledger):
+    with pytest.raises(EndpointError, match="nothing but failures"):
+        ask(poisoned, [question(f"poison {number}") for number in range(40)], ledger, max_attempts=6, limits=Limits(64))
 
 
 def test_an_endpoint_that_never_was_there_stops_the_run_after_a_row_s_attempts(ledger):

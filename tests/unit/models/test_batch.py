@@ -25,12 +25,14 @@ import pytest
 
 from potstill.errors import BudgetError, EndpointError, StoreError
 from potstill.models import openai_batches
-from potstill.models.ask import Answers, ask_all, ask_async, request_key
-from potstill.models.batch import ask_batched, batch_price, by_batches
+from potstill.models.ask import ask_all, ask_async
+from potstill.models.batch import ask_batched, by_batches
+from potstill.models.batch_parts import batch_price
 from potstill.models.budget import Budget, Caps
 from potstill.models.echo import EchoModel
 from potstill.models.openai_batches import METADATA
 from potstill.models.openai_http import OpenAIModel
+from potstill.models.questions import Answers, request_key
 from potstill.models.testing import LOST_REPLY, RESET, TORN_JSON, Fault, OpenAIStub, refused
 from potstill.models.testing_batches import BatchPlan
 from potstill.records import Completion, Cost, Message, Request, Sampling, Usage

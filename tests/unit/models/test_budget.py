@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from billing_server import READ_PRICE, WRITTEN_PRICE, Bill, BillingServer
 from fake_endpoint import FakeEndpoint, question, text_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from killed_process import keep_what_is_on_disk, restore
 from virtual_time import Clock, run
 
 from potstill.errors import BudgetError
@@ -71,21 +71,6 @@ async def ask_until_killed(
             await model.close()
 
 
-def keep_what_is_on_disk(ledger_file: Path) -> None:
-    image = ledger_file.with_name("killed")
-    shutil.rmtree(image, ignore_errors=True)
-    image.mkdir()
-    for file in ledger_file.parent.glob("ledger.sqlite*"):
-        shutil.copy(file, image)
-
-
-def restore(ledger_file: Path) -> None:
-    for file in ledger_file.parent.glob("ledger.sqlite*"):
-        file.unlink()
-    for file in ledger_file.with_name("killed").iterdir():
-        shutil.move(file, ledger_file.parent)
-
-
 def within(bill: Bill, caps: Caps) -> bool:
     return (
         (caps.calls is None or bill.calls <= caps.calls)
@@ -119,9 +104,7 @@ def test_no_cap_is_passed_as_the_server_counts_restarts_included(tmp_path_factor
         try:
             for after_s in (*kills, None):
                 asyncio.run(ask_until_killed(server, ledger_file, requests, caps, after_s))
-                if ledger_file.with_name("killed").exists():
-                    restore(ledger_file)
-                    ledger_file.with_name("killed").rmdir()
+                restore(ledger_file)
         except BudgetError:
             reached = True
         else:

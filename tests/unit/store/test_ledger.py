@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from potstill.errors import StoreError
 from potstill.records import Completion, Cost, Message, Request, Sampling, Usage, Verdict
-from potstill.store.ledger import Ledger, Waiting, ledger_error
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_batches import Waiting
+from potstill.store.ledger_errors import ledger_error
 
 REQUEST = Request((Message("user", "What is distilled?"),), Sampling(max_new_tokens=8))
 ANSWER = Completion("Whisky.", "stop", Usage(3, 2), 0.5, "teacher")
@@ -368,21 +370,14 @@ def test_questions_of_a_provider_s_batch_are_no_recent_calls(path):
         assert ledger.recent(0.0) == []
 
 
-def test_time_spent_asking_counts_once_waits_included_and_outlives_a_kill(path, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_stretches_of_asking_add_up_by_run_and_the_last_word_on_each_counts(path):
     with Ledger(path, run="mine") as ledger:
-        with ledger.asking(), ledger.asking():
-            now[0] += 40.0
-            ledger.note_time()
-            now[0] += 20.0
-        now[0] += 1000.0
-        killed = ledger.asking()
-        killed.__enter__()
-        now[0] += 7.0
-        ledger.note_time()
-        now[0] += 2.0
+        ledger.note_asking(1.0, 40.0, 0.5)
+        ledger.note_asking(1.0, 60.0, 0.75)
+        ledger.note_asking(1000.0, 7.0, 0.25)
+        ask(ledger, ["a"], dollars=2.0)
     with Ledger(path, run="mine") as ledger:
         assert ledger.seconds_asked() == 67.0
+        assert ledger.spent().dollars == ledger.dollars() == ledger.usage().dollars == 3.0
     with Ledger(path, run="another") as ledger:
-        assert ledger.seconds_asked() == 0.0
+        assert (ledger.seconds_asked(), ledger.spent()) == (0.0, Cost())

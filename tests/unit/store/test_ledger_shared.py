@@ -1,4 +1,4 @@
-"""Ledgers that are shared, merged, brought up from an older version, or on a full disk: nothing paid is lost, nothing spent forgotten."""
+"""Ledgers that are shared, merged, or on a full disk: nothing paid is lost, nothing spent forgotten."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def content(path: Path) -> list[tuple]:
     """All rows of a ledger that is closed."""
     database = sqlite3.connect(path)
     try:
-        return [row for table in ("question", "attempt", "verdict") for row in database.execute(f"SELECT * FROM {table} ORDER BY 1, 2")]
+        return [
+            row for table in ("question", "attempt", "verdict", "asked") for row in database.execute(f"SELECT * FROM {table} ORDER BY 1, 2")
+        ]
     finally:
         database.close()
 
@@ -122,6 +124,7 @@ steps_ = st.lists(st.tuples(st.sampled_from(["answered", "failed", "in flight"])
 def write(path: Path, steps: list[tuple[str, str]], text: str) -> None:
     """Do these steps to keys that have no answer yet; those that end in flight stay so."""
     with Ledger(path) as ledger:
+        ledger.note_asking(float(len(text)), 3.0, 0.5)
         answered: set[str] = set()
         for what, key in steps:
             if what == "answered" and key not in answered:
@@ -149,6 +152,7 @@ def test_merging_twice_is_merging_once_and_keeps_every_answer_and_every_cost(tmp
             text = found.text if found is not None and found.finish_reason != "error" else None
             assert text == ("here" if key in answered["here"] else "there" if key in answered["there"] else None)
         assert ledger.spent() == our_cost + their_cost
+        assert ledger.seconds_asked() == max(3.0, ledger.usage().seconds)  # they ran beside us
     once = content(folder / "here.sqlite")
     with Ledger(folder / "here.sqlite") as ledger:
         assert ledger.merge(folder / "there.sqlite") == 0
@@ -181,56 +185,6 @@ def test_what_cannot_be_merged_is_named_and_changes_nothing(tmp_path):
                 ledger.merge(tmp_path / f"{name}.sqlite")
         ask(ledger, "a")
         assert not (tmp_path / "none.sqlite").exists()
-
-
-VERSION_1 = """
-CREATE TABLE question (key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL);
-CREATE TABLE attempt (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL REFERENCES question (key),
-    state TEXT NOT NULL CHECK (state IN ('intent', 'answered', 'failed', 'orphaned')),
-    started REAL NOT NULL, finished REAL, input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0,
-    finish_reason TEXT, latency_s REAL, error TEXT, text TEXT, dollars REAL, model TEXT
-);
-CREATE INDEX attempt_of_question ON attempt (key);
-CREATE UNIQUE INDEX attempt_in_flight ON attempt (key) WHERE state = 'intent';
-CREATE TABLE verdict (
-    key TEXT NOT NULL, row TEXT NOT NULL, gate TEXT NOT NULL, version INTEGER NOT NULL, keep INTEGER NOT NULL, reason TEXT NOT NULL,
-    PRIMARY KEY (key, row, gate, version)
-) WITHOUT ROWID;
-INSERT INTO question VALUES ('a', 'teacher', '{"messages": [], "sampling": {"max_new_tokens": 8, "stop": []}, "sample": 0}');
-INSERT INTO attempt (key, state, started, finished, input_tokens, output_tokens, finish_reason, latency_s, text, dollars, model)
-    VALUES ('a', 'answered', 1, 2, 3, 2, 'stop', 0.5, 'Whisky.', 0.25, 'teacher');
-INSERT INTO attempt (key, state, started) VALUES ('b', 'intent', 3);
-INSERT INTO verdict VALUES ('a', 'row-1', 'format', 1, 1, '');
-PRAGMA application_id = 0x506F7473;
-PRAGMA user_version = 1;
-"""
-
-
-def shape(path: Path) -> dict[str, set[str]]:
-    """Tables and indices of a ledger, each with its columns."""
-    database = sqlite3.connect(path)
-    try:
-        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")]
-        return {name: {row[1] for row in database.execute(f"SELECT * FROM pragma_table_xinfo('{name}')")} for name in names}
-    finally:
-        database.close()
-
-
-def test_a_ledger_of_version_1_is_brought_up_with_all_that_it_holds(tmp_path):
-    database = sqlite3.connect(tmp_path / "old.sqlite")
-    database.executescript(VERSION_1)
-    database.close()
-    with Ledger(tmp_path / "old.sqlite", "new run") as ledger:
-        assert ledger.orphaned == 1
-        assert ledger.get("a") == Completion("Whisky.", "stop", Usage(3, 2), 0.5, "teacher")
-        assert [said.gate for said in ledger.verdicts("a", "row-1")] == ["format"]
-        ask(ledger, "b")
-        assert ledger.spent() == Cost(1, 5, 0.25)
-    with Ledger(tmp_path / "old.sqlite") as ledger:
-        assert (ledger.orphaned, ledger.usage().answered) == (0, 2)
-    Ledger(tmp_path / "new.sqlite").close()
-    assert shape(tmp_path / "old.sqlite") == shape(tmp_path / "new.sqlite")
 
 
 FULL_DISK = """

@@ -8,7 +8,7 @@ from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import Past
 from potstill.spec import RunSpec, TeacherSpec
-from potstill.store.ledger import Recent
+from potstill.store.ledger_sums import Recent
 
 
 def most_workers(spec: RunSpec, tokens_a_call: int) -> int:

@@ -24,7 +24,8 @@ from potstill.models.budget import Budget, Caps
 from potstill.models.throttle import WINDOW_S
 from potstill.spec import RunSpec
 from potstill.store.events import EventLog
-from potstill.store.ledger import Ledger, Recent
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_sums import Recent
 from potstill.tasks import build_task
 
 STOP = "stop"

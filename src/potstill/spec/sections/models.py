@@ -24,8 +24,7 @@ class PriceSpec(Section):
     output_per_million: float | None = Field(default=None, ge=0.0)
     """Dollars for a million tokens written."""
     per_gpu_hour: float | None = Field(default=None, ge=0.0)
-    """Dollars for an hour of one accelerator, where you run the model yourself. A cap on dollars is then seen between calls, and those in
-    flight may pass it."""
+    """Dollars for an hour of one accelerator, where you run the model yourself. It is counted while the model is asked, waits included."""
     gpus: int = Field(default=1, ge=1)
     """How many accelerators serve it."""
 
@@ -83,7 +82,8 @@ class TeacherSpec(WeightsSpec):
     max_attempts: int = Field(default=6, ge=1)
     """How often one call is tried when the endpoint is busy or unreachable."""
     patience_minutes: float = Field(default=5.0, ge=0.0)
-    """The run stops when the endpoint has given nothing but failures for so long; until then it is tried ever more rarely."""
+    """The run stops when the endpoint has given nothing but failures for so long; until then it is tried ever more rarely. Where all
+    other rows were answered, those that still fail are given up instead."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """The endpoint's limit of calls; none is broken in any minute."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
