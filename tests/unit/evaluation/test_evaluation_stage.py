@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from minute import Punctual, leave_calls, most_in_a_minute
 from potstill.data.splits import open_split
 from potstill.errors import DataError, ModelError
 from potstill.evaluation import stage
@@ -10,6 +11,7 @@ from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.predict import build_questions
 from potstill.evaluation.score import evaluate_model
 from potstill.models.echo import EchoModel
+from potstill.models.load import load_teacher
 from potstill.models.testing import OpenAIStub, refused
 from potstill.records import Completion, Example, Message
 from potstill.report.gather import gather_report
@@ -196,6 +198,18 @@ def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_ask
     assert "first_token_s" not in scores["timings"]["teacher"]
     assert scores["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 9
     assert {(call["temperature"], call["max_tokens"]) for call in stub.calls} == {(0.0, 6)}
+
+
+@pytest.mark.parametrize("where", ["generation", "evaluation"])
+def test_what_was_asked_in_the_minute_before_counts_for_the_teacher_s_rates(tmp_path, models, where):
+    with Punctual("Fine.") as server:
+        teacher = {"model": "m", "base_url": server.base_url, "requests_per_minute": 16}
+        run = make_run(tmp_path, models, teacher=teacher, systems=["teacher"])
+        asked_by = {"generation": run.spec.name, "evaluation": "teacher"}[where]
+        identity = load_teacher(run.spec.teacher, run.spec.generation).identity
+        times = leave_calls(run.path(where, "ledger.sqlite"), asked_by, identity, 12)
+        stage.work(run, resumed=False)
+    assert most_in_a_minute(times + server.times) == 16
 
 
 def narrow(models, folder):
