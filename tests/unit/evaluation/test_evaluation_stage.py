@@ -351,6 +351,16 @@ def test_unparsable_answers_are_wrong_and_failed_calls_are_not_scored(tmp_path):
     assert (found.unparsable, found.failed) == (1, 1)
 
 
+def test_answers_that_break_the_tasks_schema_are_unparsable(tmp_path):
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    said = ['{"n": 1}', '```json\n{"n": 2}\n```', '{"n": "3"}', "n is 4", '{"m": 5}']
+    asked = [Example(text, (Message("user", text),), reference=(f'{{"n": {number}}}',)) for number, text in enumerate(said, start=1)]
+    task = build_task(TaskSpec(type="summarization", answer_schema=schema))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        found = evaluate_model(EchoModel(), task, asked, [build_metric("accuracy")], ledger=ledger, settings=Bootstrap(100))
+    assert (found.unparsable, found.failed, found.scores["accuracy"].value) == (3, 0, 0.4)
+
+
 def test_a_model_whose_every_call_fails_is_an_error(tmp_path):
     with pytest.raises(ModelError, match="all 10 calls failed; the first: busy"):
         evaluate_flaky(tmp_path, failing=QUESTIONS)
