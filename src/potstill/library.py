@@ -38,6 +38,7 @@ from potstill.models.base import Model
 from potstill.models.budget import Budget
 from potstill.models.folder import identity
 from potstill.models.load import load_local, load_model
+from potstill.models.recall import recall_ledger
 from potstill.pipeline import run_pipeline
 from potstill.records import Example, Message, Sampling
 from potstill.spec import GatesSpec, GenerationSpec, RunSpec, TaskSpec, TrainingSpec, WeightsSpec, load_spec, spec_from_dict
@@ -102,6 +103,7 @@ def generate_teacher_responses(
             place = Path(folder) if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
             _make(place)
             ledger = stack.enter_context(Ledger(place / "ledger.sqlite"))
+            recall_ledger([model], ledger)
             seat = Seat(model.name, model, chosen)
             interview = Interview(scored.task, (seat,), ledger, generation=asking, gates=kept_by, examples=examples)
             budget = Budget.left(asking.budget, ledger)

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 import potstill
+from minute import Punctual, leave_calls, most_in_a_minute
 from potstill.errors import CapabilityError, DataError, ModelError, SpecError, StoreError, UsageError
 from potstill.library import _with_answer
 from potstill.models.echo import EchoModel
 from potstill.models.folder import identity
+from potstill.models.openai_http import OpenAIModel
 from potstill.models.testing import OpenAIStub
 from potstill.records import Example, Message, Request
 from potstill.spec import GatesSpec, GenerationSpec, TaskSpec, TrainingSpec
-from potstill.spec.sections import PromptingSpec
+from potstill.spec.sections import PromptingSpec, TeacherSpec
 from potstill.tasks import build_task
 from tiny import tiny_llama
 
@@ -158,6 +160,16 @@ def test_an_endpoint_teaches_by_its_url(tmp_path: Path) -> None:
         assert len(potstill.generate_teacher_responses(teacher, ROWS, task="nli")) == 12
         assert potstill.evaluate_accuracy(teacher, ROWS) == 0.5
         assert potstill.measure_inference_time(teacher, ROWS[:3])["n"] == 3
+
+
+def test_going_on_in_a_folder_counts_the_calls_of_the_minute_before_and_none_twice(tmp_path: Path) -> None:
+    with Punctual("cold") as server:
+        teacher = OpenAIModel(TeacherSpec(model="m", base_url=server.base_url, requests_per_minute=16))
+        times = leave_calls(tmp_path / "ledger.sqlite", "", teacher.identity, 6)
+        for rows in (ROWS[:4], ROWS):  # the second asks 8 more: 18 in all, two of them late
+            potstill.generate_teacher_responses(teacher, rows, task="nli", folder=tmp_path)
+    assert len(server.times) == 12
+    assert most_in_a_minute(times + server.times) == 16
 
 
 def test_accuracy_is_the_share_of_acceptable_answers() -> None:

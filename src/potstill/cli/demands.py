@@ -63,6 +63,8 @@ def has_labels(spec: RunSpec) -> bool:
 
 def gates_problem(spec: RunSpec) -> str | None:
     """Why a gate that is on cannot work; None where all can."""
+    if spec.gates.language is None and not spec.gates.custom:
+        return None  # gates of no outside words or code: they need not be imported
     from potstill.generation.gates import check_gates
 
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.cli.demands import notes_on, problems_of
-from potstill.cli.estimate import SplitSize, measure_split
 from potstill.cli.forecast import Forecast
 from potstill.cli.past import Past, judge_of
 from potstill.cli.rehearse import Rehearsal, Takes
@@ -22,6 +21,7 @@ from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher, weights_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel, look_up
+from potstill.pipeline.estimate import SplitSize, measure_split
 from potstill.records import Completion, Message, Request, Sampling
 from potstill.spec import RunSpec, TeacherSpec
 from potstill.tasks import build_task

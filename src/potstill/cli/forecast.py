@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from potstill.cli.estimate import (
-    Bill,
-    SplitSize,
-    asking_seconds,
-    bill_of,
-    latency_bill,
-    student_parameters,
-    timing_seconds,
-    training_seconds,
-)
 from potstill.cli.past import Past
 from potstill.cli.rehearse import CASES, EVALUATION, LATENCY, Case, Takes, is_endpoint
 from potstill.models.load import endpoint_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel
+from potstill.pipeline.estimate import Bill, SplitSize, assumed_machine, bill_of, latency_bill, student_parameters
 from potstill.records import Cost
 from potstill.spec import BudgetSpec, PriceSpec, RunSpec
 from potstill.spec.sections import TeacherSpec
@@ -183,8 +174,10 @@ class Forecast:
 
     def _training_seconds(self, student: LocalModel | None, train: SplitSize) -> float | None:
         live = self.local.get(self.spec.teacher.title) if self.spec.training.objective != "sft" else None
-        weights = None if student is None else student_parameters(self.spec, student)
-        return training_seconds(self.spec, train, weights, live.parameters if live is not None else None)
+        weights, machine = None if student is None else student_parameters(self.spec, student), assumed_machine()
+        if weights is None or machine is None:
+            return None
+        return machine.training(bill_of(train), self.spec.training.epochs, weights, (live.parameters if live is not None else None) or 0.0)
 
     def _evaluating_seconds(self, student: LocalModel | None, test: SplitSize) -> float | None:
         weights = None if student is None else student_parameters(self.spec, student)
@@ -204,8 +197,8 @@ class Forecast:
 
 def _answering_seconds(parameters: float | None, together: Bill, alone: Bill) -> float | None:
     """Seconds of a local model that answers in batches, and some questions once more one by one."""
-    in_batches, one_by_one = asking_seconds(together, parameters), timing_seconds(alone, parameters)
-    return None if in_batches is None or one_by_one is None else in_batches + one_by_one
+    machine = assumed_machine()
+    return None if parameters is None or machine is None else machine.asking(together, parameters) + machine.timing(alone, parameters)
 
 
 def _token_dollars(bill: Bill, price: PriceSpec) -> float:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from potstill.cli.estimate import Bill, count_tokens, latency_bill, sample_rows
 from potstill.cli.past import Past, judge_of, silent_panel
 from potstill.generation.choosing.base import Situation
 from potstill.generation.choosing.judge import compare, mark
@@ -21,6 +20,7 @@ from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
 from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.locate import ECHO, is_local
+from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
 from potstill.records import Completion, Example, Message, question_of
 from potstill.spec.sections import ExpandSpec, RunSpec, TeacherSpec
 from potstill.tasks.base import Task

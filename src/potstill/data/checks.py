@@ -19,7 +19,7 @@ def row_check(task: TaskSpec) -> Check | None:
 
 def letter_check(spec: TaskSpec) -> Check:
     """What a multiple-choice task demands of a row: references are letters (`B`, `B. Paris`), and of the options in the prompt."""
-    task = build_task(spec)
+    task = build_task(spec.model_copy(update={"answer_schema": None}))  # answers obey it, references need not
 
     def check(example: Example) -> Example | list[str]:
         letterless = [text for text in example.reference if task.parse(text) is None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,14 +14,16 @@ from potstill.evaluation.latency import summarise, time_each, time_recorded
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
 from potstill.evaluation.predict import Question, Reply, ask_questions, greedy_requests
-from potstill.models.base import Remote
+from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget
 from potstill.models.load import load_local, load_teacher, weights_of
 from potstill.models.locate import is_local
+from potstill.models.recall import last_minute, recall_calls, recall_ledger
 from potstill.records import Request
 from potstill.spec import WeightsSpec
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
+from potstill.store.ledger_sums import Recent
 from potstill.store.run import Run
 from potstill.tasks.base import Task
 
@@ -30,12 +34,14 @@ _WARM_UP = 1
 class Examiner:
     """Asks the systems of a run one after the other, then times them; the ledger keeps what was answered.
 
-    What the teacher is asked counts against the run's budget, with what it was asked before.
+    What the teacher is asked counts against the run's budget and its endpoint's rates, with what it was asked before.
     """
 
     def __init__(self, run: Run, task: Task, ledger: Ledger) -> None:
         self._run, self._task, self._ledger = run, task, ledger
         self._budget: Budget | None = None
+        self._generating: list[Recent] = []
+        """What the teacher was asked in the minute before by the generation."""
 
     def ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
         """A system's replies to all questions; those that stand in the ledger are not asked for again."""
@@ -69,7 +75,7 @@ class Examiner:
                     questions,
                     self._ledger,
                     progress=progress,
-                    budget=self._teacher_budget() if system == TEACHER else None,
+                    budget=self._budget_for(model) if system == TEACHER else None,
                 )
         finally:
             await model.close()
@@ -87,7 +93,7 @@ class Examiner:
         try:
             if isinstance(model, Remote):
                 self._ledger.run = TEACHER
-                budget = self._teacher_budget()
+                budget = self._budget_for(model)
                 answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
                 where = "over the wire"
             else:
@@ -97,15 +103,16 @@ class Examiner:
             await model.close()
         return {"where": where, "answers": answers, **profile_memory(model)}
 
-    def _teacher_budget(self) -> Budget:
-        """What is left of the run's budget; the same for all that the teacher is asked here."""
+    def _budget_for(self, teacher: Model) -> Budget:
+        """What is left of the run's budget, the same for all that is asked here; the teacher's rates count what was asked before."""
         if self._budget is None:
             spec, path = self._run.spec, self._run.ledger_path
-            if path.exists():
-                with Ledger(path, run=spec.name) as earlier:
-                    self._budget = Budget.left(spec.generation.budget, earlier, self._ledger)
-            else:
-                self._budget = Budget.left(spec.generation.budget, self._ledger)
+            with contextlib.ExitStack() as stack:
+                earlier = [stack.enter_context(Ledger(path, run=spec.name))] if path.exists() else []
+                self._budget = Budget.left(spec.generation.budget, *earlier, self._ledger)
+                self._generating = [calls for ledger in earlier for calls in last_minute(ledger)]
+        recall_calls([teacher], self._generating, time.time())
+        recall_ledger([teacher], self._ledger)
         return self._budget
 
 

@@ -23,8 +23,9 @@ def kinds(task: Task) -> dict[str, KindOf]:
 
 def label_of(row: Example, task: Task) -> str:
     """The answer's normal form, else the first reference's."""
-    said = row.messages[row.trained_turns[-1]].content if row.trained_turns else next(iter(row.reference), "")
-    return task.parse(said) or ""
+    if row.trained_turns:
+        return task.parse(row.messages[row.trained_turns[-1]].content) or ""
+    return task.expand(row)[-1].reference[0] if row.reference else ""
 
 
 def tag_of(row: Example) -> str:

@@ -227,13 +227,13 @@ def summarise(tallies: dict[SplitName, Tally], spent: Totals) -> str:
 
 
 def failed_share(interview: Interview, rows: Iterable[Example]) -> tuple[int, int]:
-    """How many rows had a call, a teacher's or a judge's, that failed for the moment, and how many rows there are."""
+    """How many rows lack an answer, or a judge's word, for a call that failed for the moment, and how many rows there are."""
     failed = total = 0
     for example in rows:
         total += 1
         outcome = interview.outcome(example)
-        calls = outcome.calls if outcome is not None else []
-        failed += any(said.finish_reason == "error" and interview.ledger.may_pass(key) for key, said in calls)
+        needed = outcome.needed if outcome is not None else []
+        failed += any(said.finish_reason == "error" and interview.ledger.may_pass(key) for key, said in needed)
     return failed, total
 
 

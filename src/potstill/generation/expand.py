@@ -71,12 +71,15 @@ def wishes_of(spec: ExpandSpec, rows: Sequence[Example], kind_of: Callable[[Exam
 class Expansion:
     """Asks a teacher for new prompts, and takes those that are new.
 
-    `name` stands in the ids of the new rows (by default how they are written): a run that expands twice needs two.
+    `name` stands in the ids of the new rows (by default how they are written), and its questions are its own: a run that expands twice
+    needs two, or the second pass is answered what the first was.
     """
 
     def __init__(self, seat: Seat, spec: ExpandSpec, ledger: Ledger, log: EventLog, budget: Budget, *, name: str = "") -> None:
         self._seat, self._spec, self._ledger, self._log, self._budget = seat, spec, ledger, log, budget
         self._name = name or spec.how
+        # In the seed, since an endpoint, or local weights, told the very same would write the very same.
+        self._seed = seat.sampling.seed + (int(fingerprint(["pass", name])[:6], 16) if name else 0)
 
     def write(self, wishes: Sequence[Wish], known: Sequence[Example], repeats: Repeats, *, threshold: float) -> list[Example]:
         """New rows in the order of the wishes: at most as many as are wished for, none that nearly equals a known or new one.
@@ -109,7 +112,7 @@ class Expansion:
     def _request(self, shown: Sequence[Example], sample: int) -> Request:
         words = self._spec.instruction or _WORDS[self._spec.how]
         texts = "\n\n".join(f"---\n{_last_user(row).content}" for row in {row.id: row for row in shown}.values())
-        sampling = replace(self._seat.sampling, temperature=self._spec.temperature, max_new_tokens=self._room(shown))
+        sampling = replace(self._seat.sampling, temperature=self._spec.temperature, max_new_tokens=self._room(shown), seed=self._seed)
         return Request((Message("system", _SYSTEM), Message("user", f"{words}\n\n{texts}")), sampling, sample, prompt_version=VERSION)
 
     def _room(self, shown: Sequence[Example]) -> int:

@@ -64,10 +64,14 @@ class Outcome:
         return [candidate for turn in self.turns for candidate in turn.candidates]
 
     @property
-    def calls(self) -> list[tuple[str, Completion]]:
-        """What teachers and judges said, with its keys in the ledger."""
-        judged = [(answered.key, answered.completion) for turn in self.turns for answered in turn.chosen.judged]
-        return [*((candidate.reply.key, candidate.reply.completion) for candidate in self.candidates), *judged]
+    def needed(self) -> list[tuple[str, Completion]]:
+        """What was said that the row hangs on, with its keys: all candidates of a turn without an answer, and what the judges said.
+
+        Where a turn has its answer, another sample or teacher has stood in for those that failed.
+        """
+        replies = [candidate.reply for turn in self.turns if not turn.chosen.candidates for candidate in turn.candidates]
+        judged = [answered for turn in self.turns for answered in turn.chosen.judged]
+        return [*((reply.key, reply.completion) for reply in replies), *((said.key, said.completion) for said in judged)]
 
     def learning(self, survivors: tuple[Candidate, ...]) -> Outcome:
         """The same, with these alone chosen of the last turn with an answer."""

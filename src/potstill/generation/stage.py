@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +28,10 @@ from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
-from potstill.generation.workers.shares import recall_calls
 from potstill.models.budget import Budget
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.models.questions import KEY_VERSION
-from potstill.models.throttle import WINDOW_S
+from potstill.models.recall import recall_ledger
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import as_json, write_json, write_jsonl
@@ -142,7 +140,7 @@ class _Generation:
         self._budget = Budget.left(self._spec.budget, ledger)
         self._rows: Sequence[Example] = train
         """The rows, new ones included as soon as they may be asked: what is collected where a cap ends the asking."""
-        recall_calls(panel.models, ledger.recent(time.time() - WINDOW_S), time.time())
+        recall_ledger(panel.models, ledger)
         self._new: list[Example] = []
         """Rows whose prompts a teacher wrote."""
 

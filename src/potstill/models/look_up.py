@@ -146,11 +146,12 @@ def read_fast_tokenizer(folder: Path) -> Tokenizer | None:
     except ModuleNotFoundError:
         return None
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return Tokenizer.from_buffer(path.read_bytes())
+    except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error}); copy or download it again") from None
     except Exception as error:  # noqa: BLE001 (the package raises no other kind)
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}; copy or download it again") from None
+        reason = str(error).splitlines()[0].removeprefix("Cannot instantiate Tokenizer from buffer: ")
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {reason}; copy or download it again") from None
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

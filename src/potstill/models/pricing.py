@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # A dated release of a model costs what the model costs.
 _RELEASE = r"(?:[-@]\d{4}-?\d{2}-?\d{2}|-latest)?"
+# A host that is a bare number or a single word is a machine of one's own.
+_OWN_ADDRESS = re.compile(r"https?://(?:[\d.]+|[^./]+)(?::\d+)?(?:/.*)?")
 
 
 def dollars(completion: Completion, price: PriceSpec | None) -> float | None:
@@ -34,8 +36,8 @@ def price_of(base_url: str | None, model: str) -> PriceSpec | None:
     Prices that rise with the prompt's length are those of short prompts, prices that change with the hour those of the dearest.
     None for another address, another model, or a price that is not by tokens alone.
     """
-    if base_url is None:
-        return None
+    if base_url is None or _OWN_ADDRESS.fullmatch(base_url):
+        return None  # no provider's: the list, which takes a while to import, need not be read
     from genai_prices import Usage, calc_price
 
     try:

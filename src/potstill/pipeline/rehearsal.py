@@ -15,7 +15,7 @@ import numpy as np
 
 from potstill.data.ondisk import Dataset
 from potstill.evaluation.intervals import FloatArray
-from potstill.models.locate import template_stamp, weights_stamp
+from potstill.models.locate import teacher_stamp, template_stamp, weights_stamp
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.atomic import fingerprint, read_object, write_json
 from potstill.store.events import Event, EventLog, Noticed, Progress, Progressed
@@ -106,7 +106,7 @@ class Rehearsal:
             {
                 "student": spec.student.model_dump(mode="json"),
                 "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
-                "weights": [weights_stamp(origin.model) for origin in (spec.teacher, spec.student)],
+                "weights": [teacher_stamp(spec.teacher), weights_stamp(spec.student.model)],
                 "templates": [template_stamp(origin) for origin in (spec.teacher, spec.student)],
                 "rows": [_hash(rows) for rows in self._all_rows] if trimmed else None,
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
@@ -22,7 +22,7 @@ from potstill.store.events import (
     StageSkipped,
     StageStarted,
 )
-from potstill.store.run import Run, RunLock, open_run
+from potstill.store.run import Run, RunLock, StageRecord, open_run
 
 # Modules are named, not imported: training brings torch, which `potstill --help` and a dry run do without.
 STAGES: dict[StageName, str] = {
@@ -113,23 +113,39 @@ def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> 
     return _plan(Run(spec, folder, EventLog()), stages_until(until))
 
 
+@dataclass(frozen=True)
+class _Foreseen(Run):
+    """A run with the records that its stages will have when they are brought up."""
+
+    records: dict[StageName, StageRecord] = field(default_factory=dict)
+
+    def stage(self, name: StageName) -> StageRecord:
+        """What will be on record of a stage."""
+        return self.records.get(name) or super().stage(name)
+
+
 def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
+    foreseen = _Foreseen(run.spec, run.folder, run.events)
     plans: list[Plan] = []
     for name in names:
         record = run.stage(name)
         if any(plan.action != "skip" for plan in plans):
             plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
             continue
-        inputs = _load(name).inputs(run)
-        if record.stands(inputs):
-            plans.append(Plan(name, "skip", "its inputs and outputs are unchanged"))
-        elif record.was_finished_on(inputs):
-            plans.append(Plan(name, "resume", "an output is missing or changed"))
-        elif record.was_begun_on(inputs):
-            plans.append(Plan(name, "resume", "it was cut off"))
-        else:
-            plans.append(Plan(name, "run", "its inputs changed" if record.exists() else "not yet made"))
+        inputs = _load(name).inputs(foreseen)
+        foreseen.records[name] = record.foreseen(inputs, _load(name).DISCARD)
+        plans.append(_plan_stage(name, foreseen.records[name], inputs, put_back=foreseen.records[name] is not record))
     return plans
+
+
+def _plan_stage(name: StageName, record: StageRecord, inputs: object, *, put_back: bool) -> Plan:
+    if record.stands(inputs):
+        return Plan(name, "skip", "what was made of these inputs is put back" if put_back else "its inputs and outputs are unchanged")
+    if record.was_finished_on(inputs):
+        return Plan(name, "resume", "an output is missing or changed")
+    if record.was_begun_on(inputs):
+        return Plan(name, "resume", "it was cut off")
+    return Plan(name, "run", "its inputs changed" if record.exists() else "not yet made")
 
 
 def stages_until(until: StageName | None) -> list[StageName]:

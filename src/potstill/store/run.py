@@ -105,7 +105,8 @@ class StageRecord:
         if record.get("state") != "finished" or record.get("inputs") != fingerprint(inputs):
             return False
         outputs: dict[str, str] = record["outputs"]
-        return all((self._run_folder / name).exists() and hash_file(self._run_folder / name) == digest for name, digest in outputs.items())
+        places = {self._place(name): digest for name, digest in outputs.items()}
+        return all(path.exists() and hash_file(path) == digest for path, digest in places.items())
 
     def exists(self) -> bool:
         """True where the stage was begun at least once."""
@@ -143,11 +144,18 @@ class StageRecord:
     def reclaim(self, inputs: object, discard: Sequence[str]) -> None:
         """Put back what was set aside, where a kill left it half moved, or where it was made from these very inputs."""
         with _moving(self.folder):
-            if self._is_aside() and self.exists() and read_object(self._before / "stage.json").get("inputs") == fingerprint(inputs):
+            if not self._goes_back(inputs):
+                return
+            if self.exists():
                 self._drop(discard)
                 self._path.unlink()
-            if self._is_aside() and not self.exists():
-                self._restore()
+            self._restore()
+
+    def foreseen(self, inputs: object, discard: Sequence[str]) -> StageRecord:
+        """The record that `reclaim` would leave, read where its files are now; nothing is moved."""
+        if not self._goes_back(inputs):
+            return self
+        return _PutBack(self._run_folder, self.name, dropped=discard if self.exists() else ())
 
     def finish(self, inputs: object, outputs: Sequence[Path]) -> None:
         """Mark the stage as done, with the hashes of its outputs; what was set aside for it goes."""
@@ -166,6 +174,15 @@ class StageRecord:
             )
         found: dict[str, str] = record["outputs"]
         return found
+
+    def _place(self, name: str) -> Path:
+        """Where an output is now, by its path in the run folder."""
+        return self._run_folder / name
+
+    def _goes_back(self, inputs: object) -> bool:
+        if not self._is_aside():
+            return False
+        return not self.exists() or read_object(self._before / "stage.json").get("inputs") == fingerprint(inputs)
 
     def _is_aside(self) -> bool:
         return (self._before / "stage.json").exists()
@@ -198,6 +215,23 @@ class StageRecord:
         if record["state"] == "finished" and not isinstance(record.get("outputs"), dict):
             raise damaged(self._path)
         return record
+
+
+class _PutBack(StageRecord):
+    """A record that is set aside, as if it stood again and what is `dropped` for it were gone. For reading alone."""
+
+    def __init__(self, run_folder: Path, name: StageName, *, dropped: Sequence[str]) -> None:
+        super().__init__(run_folder, name)
+        self._path = self._before / "stage.json"
+        self._dropped = dropped
+
+    def _place(self, name: str) -> Path:
+        here = super()._place(name)
+        if not here.is_relative_to(self.folder):
+            return here
+        inner = here.relative_to(self.folder)
+        moved = inner.parts[0] in self._dropped or (self._before / inner.parts[0]).exists()
+        return self._before / inner if moved else here
 
 
 def open_run(spec: RunSpec, folder: Path, listeners: tuple[Listener, ...] = ()) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from potstill.spec.sections import PromptingSpec, TaskSpec
 from potstill.store.atomic import canonical
@@ -13,6 +12,7 @@ from potstill.tasks.math import math
 from potstill.tasks.nli import nli
 from potstill.tasks.qa import qa
 from potstill.tasks.reasons import AfterReasons, answer_tokens
+from potstill.tasks.schema import HeldToSchema
 from potstill.tasks.summarization import summarization
 from potstill.tasks.translation import translation
 
@@ -35,7 +35,7 @@ def build_task(spec: TaskSpec, labels: Sequence[str] = ()) -> Task:
     """
     task = TASKS[spec.type](spec, labels)
     if spec.answer_schema is not None:
-        return replace(task, schema=canonical(spec.answer_schema))
+        return HeldToSchema(task, canonical(spec.answer_schema))
     if not spec.reasons:
         return task
     return AfterReasons(task, spec.reasoning_tokens or PromptingSpec().reasoning_tokens)

@@ -67,7 +67,11 @@ class SingleTurn:
     agreement: str
     max_new_tokens: int
     instruction: str | None = None
-    schema: str | None = None
+
+    @property
+    def schema(self) -> str | None:
+        """None: `tasks.schema.HeldToSchema` is a task with one."""
+        return None
 
     def render(self, example: Example, replies: Sequence[str] = ()) -> tuple[Message, ...] | None:
         """The row's messages, the instruction in front where they bring no system prompt; None once one reply is there."""

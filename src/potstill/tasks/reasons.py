@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from potstill.records import Example, Message
+from potstill.records import Example
+from potstill.tasks.around import Around
 from potstill.tasks.base import Task
 from potstill.tasks.replies import split_reasons
 
 
 @dataclass(frozen=True)
-class AfterReasons:
+class AfterReasons(Around):
     """`inner`, with replies read from their last `Answer:` on; a reply without one is read as a whole."""
 
-    inner: Task
     reasoning_tokens: int
     """Room for the reasons, besides the answer's own."""
 
@@ -23,30 +22,6 @@ class AfterReasons:
         """Room for the reasons and the inner task's answer."""
         return self.inner.max_new_tokens + self.reasoning_tokens
 
-    @property
-    def type(self) -> str:
-        """The inner task's."""
-        return self.inner.type
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The inner task's."""
-        return self.inner.metrics
-
-    @property
-    def agreement(self) -> str:
-        """The inner task's."""
-        return self.inner.agreement
-
-    @property
-    def schema(self) -> str | None:
-        """None: reasons are no JSON."""
-        return None
-
-    def render(self, example: Example, replies: Sequence[str] = ()) -> tuple[Message, ...] | None:
-        """As the inner task does."""
-        return self.inner.render(example, replies)
-
     def parse(self, text: str) -> str | None:
         """The answer after the reasons."""
         return self.inner.parse(split_reasons(text)[1])
@@ -54,10 +29,6 @@ class AfterReasons:
     def verify(self, example: Example, text: str) -> str | None:
         """What speaks against the answer after the reasons."""
         return self.inner.verify(example, split_reasons(text)[1])
-
-    def expand(self, example: Example) -> list[Example]:
-        """As the inner task does."""
-        return self.inner.expand(example)
 
 
 def answer_tokens(task: Task) -> int:

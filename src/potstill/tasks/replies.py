@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 _REASONING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _REASONING_STARTS = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+FENCED = re.compile(r"(?<![`~])(`{3,20}|~{3,20})[^\n`]*\n(.*?)\n?[ \t]{0,3}\1", re.DOTALL)
+"""A code block; its content is the second group."""
 _BULLET = re.compile(r"(?:[-*•]|#{1,6}|\d{1,2}[.)])\s+")
 _WRAPPERS = frozenset("\"'`*_“”‘’«»„‹›()[]{}<>")
 _ENDINGS = frozenset(".,;:!")

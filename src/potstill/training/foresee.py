@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
 from potstill.models.load import weights_of
@@ -12,6 +13,9 @@ from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel, device_problem, look_up, same_tokens
 from potstill.spec.sections import RunSpec, WeightsSpec
 from potstill.training.vocabulary import check_trimmable
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 NO_ORIGIN = "is carved out of a local model, but the teacher is an endpoint: name one in `student.model`"
 
@@ -70,7 +74,7 @@ def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
         yield f"`student.carve.layers` is {carve.layers}, but {origin.name} has {origin.layers} layers; ask for 1 to {origin.layers}"
     if carve.vocabulary == "data" and origin.tokenizer is not None:
         try:
-            check_trimmable(json.loads(origin.tokenizer.to_str()))
+            check_trimmable(_layout(origin.tokenizer))
         except ModelError as error:
             yield f"student: {origin.name}: {error}"
 
@@ -83,6 +87,16 @@ def _size_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel
             f"student: {origin.name} ({origin.parameters / 1e6:,.1f} M weights) is larger than its teacher {teacher.name} "
             f"({teacher.parameters / 1e6:,.1f} M): nothing would be saved; choose a smaller student, or `student.carve`"
         )
+
+
+def _layout(tokenizer: Tokenizer) -> dict[str, Any]:
+    """A `tokenizer.json` less its tables of tokens, which take longer to write and read than all else that is looked at."""
+    model = tokenizer.model
+    names = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+    return {
+        "model": {"type": type(model).__name__} | {name: getattr(model, name, None) for name in names},
+        **{part: json.loads(found.__getstate__()) for part in ("pre_tokenizer", "decoder") if (found := getattr(tokenizer, part))},
+    }
 
 
 def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:

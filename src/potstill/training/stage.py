@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.data.ondisk import Dataset
 from potstill.errors import ModelError
 from potstill.models.folder import weight_files
-from potstill.models.locate import template_stamp, weights_stamp
+from potstill.models.locate import teacher_stamp, template_stamp, weights_stamp
 from potstill.spec.sections import WeightsSpec
 from potstill.store.events import StageName
 from potstill.store.run import Run
@@ -43,14 +43,13 @@ def inputs(run: Run) -> dict[str, object]:
     sections = spec.model_dump(mode="json", include={"student", "task", "targets", "training", "seed"})
     # How often checkpoints are saved changes nothing that is learnt.
     sections["training"].pop("save_minutes")
-    origins = (spec.teacher, spec.student)
     files = run.stage("data").outputs() | run.stage("generate").outputs()
     return {
         **sections,
         "version": VERSION,
         "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
-        "weights": [weights_stamp(origin.model) for origin in origins],
-        "templates": [template_stamp(origin) for origin in origins],
+        "weights": [teacher_stamp(spec.teacher), weights_stamp(spec.student.model)],
+        "templates": [template_stamp(origin) for origin in (spec.teacher, spec.student)],
         "metric": choosing_metric(spec),
         "files": {path: digest for path, digest in files.items() if path in _READ},
     }

@@ -318,14 +318,22 @@ def test_the_sample_of_init_passes(tmp_path: Path) -> None:
     assert "36 rows, 36 with a reference" in result.output
 
 
-def test_checking_a_run_with_a_local_student_imports_nothing_heavy(tmp_path: Path, spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("teacher", "heavy"),
+    [
+        pytest.param({"model": "./model"}, {"huggingface_hub", "aiohttp", "asyncio", "genai_prices", "rich"}, id="local"),
+        # Its key is looked for, so its module is imported; no provider lists a price for it.
+        pytest.param({"model": "x", "base_url": "http://127.0.0.1:9/v1"}, {"huggingface_hub", "aiohttp", "genai_prices", "rich"}, id="own"),
+    ],
+)
+def test_a_check_imports_nothing_heavy(tmp_path: Path, spec: dict[str, Any], teacher: dict[str, str], heavy: set[str]) -> None:
     tiny_llama(tmp_path / "model")
-    (tmp_path / "potstill.yaml").write_text(yaml.safe_dump(spec | {"teacher": {"model": "./model"}, "student": {"carve": {"layers": 2}}}))
+    student = {"model": "./model", "carve": {"layers": 2}}
+    (tmp_path / "potstill.yaml").write_text(yaml.safe_dump(spec | {"teacher": teacher, "student": student}))
     code = (
         "import sys; from potstill.cli.main import app\n"
-        f"app(['check', {str(tmp_path / 'potstill.yaml')!r}], standalone_mode=False)\n"
-        "heavy = {'torch', 'transformers', 'huggingface_hub', 'aiohttp', 'asyncio', 'rich'}\n"
-        "sys.exit(str(heavy & set(sys.modules) or '') or 0)"
+        f"app(['check', {str(tmp_path / 'potstill.yaml')!r}, '--offline'], standalone_mode=False)\n"
+        f"sys.exit(str({heavy | {'torch', 'transformers'}} & set(sys.modules) or '') or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from minute import Punctual, leave_calls, most_in_a_minute
 from potstill.data.splits import open_split
 from potstill.errors import DataError, ModelError
 from potstill.evaluation import stage
@@ -10,6 +11,7 @@ from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.predict import build_questions
 from potstill.evaluation.score import evaluate_model
 from potstill.models.echo import EchoModel
+from potstill.models.load import load_teacher
 from potstill.models.testing import OpenAIStub, refused
 from potstill.records import Completion, Example, Message
 from potstill.report.gather import gather_report
@@ -198,6 +200,18 @@ def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_ask
     assert {(call["temperature"], call["max_tokens"]) for call in stub.calls} == {(0.0, 6)}
 
 
+@pytest.mark.parametrize("where", ["generation", "evaluation"])
+def test_what_was_asked_in_the_minute_before_counts_for_the_teacher_s_rates(tmp_path, models, where):
+    with Punctual("Fine.") as server:
+        teacher = {"model": "m", "base_url": server.base_url, "requests_per_minute": 16}
+        run = make_run(tmp_path, models, teacher=teacher, systems=["teacher"])
+        asked_by = {"generation": run.spec.name, "evaluation": "teacher"}[where]
+        identity = load_teacher(run.spec.teacher, run.spec.generation).identity
+        times = leave_calls(run.path(where, "ledger.sqlite"), asked_by, identity, 12)
+        stage.work(run, resumed=False)
+    assert most_in_a_minute(times + server.times) == 16
+
+
 def narrow(models, folder):
     """The models with room for 60 tokens only."""
     for name, source in models.items():
@@ -335,6 +349,16 @@ def test_unparsable_answers_are_wrong_and_failed_calls_are_not_scored(tmp_path):
     found = evaluate_flaky(tmp_path, failing=QUESTIONS[:1], silent=QUESTIONS[1:2])
     assert (found.scores["rouge_l"].n, found.scores["rouge_l"].value) == (9, 8 / 9)
     assert (found.unparsable, found.failed) == (1, 1)
+
+
+def test_answers_that_break_the_tasks_schema_are_unparsable(tmp_path):
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    said = ['{"n": 1}', '```json\n{"n": 2}\n```', '{"n": "3"}', "n is 4", '{"m": 5}']
+    asked = [Example(text, (Message("user", text),), reference=(f'{{"n": {number}}}',)) for number, text in enumerate(said, start=1)]
+    task = build_task(TaskSpec(type="summarization", answer_schema=schema))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        found = evaluate_model(EchoModel(), task, asked, [build_metric("accuracy")], ledger=ledger, settings=Bootstrap(100))
+    assert (found.unparsable, found.failed, found.scores["accuracy"].value) == (3, 0, 0.4)
 
 
 def test_a_model_whose_every_call_fails_is_an_error(tmp_path):

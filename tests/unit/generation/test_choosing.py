@@ -265,12 +265,26 @@ def test_a_judge_that_was_cut_off_says_nothing():
     assert (read_better(answered("Better: A", "length")), read_mark(answered("Mark: 1", "length"))) == (None, None)
 
 
-@pytest.mark.parametrize("who", ["judge", "sample"])
-def test_a_call_that_failed_counts_its_row_as_failed(ledger, who):
-    busy = Completion("", "error", error="busy", fault=Fault("busy"))
-    judge = Scripted(lambda _: busy if who == "judge" else "Mark: 9", "judge")
-    teacher = Scripted(lambda request: busy if who == "sample" and request.sample == 0 else "Fine.")
-    talks = interview(SUMMARY, ledger, seat(teacher), samples=2, choose="first", judge=seat(judge), gates=GatesSpec(judge=0.5))
+BUSY = Completion("", "error", error="busy", fault=Fault("busy"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "failed"),
+    [(BUSY, "Fine.", 0), ("Fine.", BUSY, 0), (BUSY, BUSY, 1), ("I cannot help with that.", BUSY, 1), (BUSY, "I cannot help with that.", 1)],
+)
+@pytest.mark.parametrize("route", ["cascade", "samples"])
+def test_a_row_is_failed_where_no_answer_is_kept_and_a_call_failed_for_the_moment(ledger, route, first, second, failed):
+    if route == "cascade":
+        teachers = [seat(Scripted(lambda _: first, "a")), seat(Scripted(lambda _: second, "b"))]
+        talks = interview(SUMMARY, ledger, *teachers, route="cascade")
+    else:
+        talks = interview(SUMMARY, ledger, seat(Scripted(lambda asked: (first, second)[asked.sample])), samples=2, choose="first")
+    ask(talks, row("a"))
+    assert failed_share(talks, [row("a")]) == (failed, 1)
+
+
+def test_a_row_whose_judge_failed_for_the_moment_is_failed(ledger):
+    talks = interview(SUMMARY, ledger, seat(samples("Fine.")), judge=seat(Scripted(lambda _: BUSY, "judge")), gates=GatesSpec(judge=0.5))
     [judged] = ask(talks, row("a"))
     assert judged.rows
     assert failed_share(talks, [row("a")]) == (1, 1)

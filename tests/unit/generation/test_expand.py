@@ -10,6 +10,7 @@ from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.models.budget import Budget, Caps
 from potstill.records import Message
 from potstill.spec.sections import BalanceSpec, ExpandSpec, TaskSpec
+from potstill.store.atomic import fingerprint
 from potstill.store.events import EventLog
 from potstill.tasks import build_task
 
@@ -124,16 +125,29 @@ def test_in_a_conversation_that_ends_with_an_answer_the_history_stays_and_the_an
     assert new.messages[-1].content.startswith("Wholly new request")
 
 
-def test_two_expansions_of_a_run_give_no_id_twice(ledger):
-    wish = [Wish(3, tuple(ROWS))]
-    first, second = (
-        Expansion(seat(invent()), ExpandSpec(rows=3, how="rare"), ledger, EventLog(), Budget(Caps()), name=name) for name in ("", "even")
-    )
-    fresh = first.write(wish, ROWS, lambda _: False, threshold=0.8)
-    more = second.write(wish, ROWS, lambda _: False, threshold=2.0)
-    assert fresh
-    assert more
-    assert not {row.id for row in fresh} & {row.id for row in more}
+def seeded(request):
+    """What a teacher says that draws by seed: the same to the same question whenever it is asked."""
+    drawn = fingerprint([request.messages[-1].content, request.sampling.seed + request.sample])
+    return " ".join(drawn[start : start + 4] for start in range(0, 48, 4))
+
+
+def test_a_second_pass_over_the_same_rows_writes_other_prompts_and_gives_no_id_twice(ledger):
+    teacher = Scripted(seeded)
+
+    def both():
+        known = list(ROWS)
+        for name in ("", "even"):
+            writer = Expansion(seat(teacher), ExpandSpec(rows=10, how="rare"), ledger, EventLog(), Budget(Caps()), name=name)
+            fresh = writer.write([Wish(10, tuple(ROWS))], known, lambda _: False, threshold=0.8)
+            assert len(fresh) == 10
+            known += fresh
+        return known
+
+    written = both()
+    assert len({row.id for row in written}) == len(ROWS) + 20
+    asked = len(teacher.asked)
+    assert both() == written
+    assert len(teacher.asked) == asked
 
 
 def test_rows_of_no_kind_stay_and_do_not_count():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from slow_teacher import SlowTeacher, conversations, generate_by, open_run, run_generation
 
+from minute import Punctual, leave_calls, most_in_a_minute
 from potstill.errors import BudgetError, ModelError
 from potstill.generation import stage
 from potstill.generation.asking import ask_rows
@@ -16,6 +17,7 @@ from potstill.generation.interview import Interview
 from potstill.generation.panel import teacher_sampling
 from potstill.generation.talk import Seat
 from potstill.models.echo import EchoModel
+from potstill.models.load import load_teacher
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.store.atomic import read_json, write_json, write_jsonl
 from potstill.store.events import EventLog, Progressed
@@ -418,9 +420,11 @@ def test_labels_before_the_gates_are_those_that_the_teacher_gave(tmp_path):
     assert described["after_the_gates"]["label"] == {"yes": 2}
 
 
-def test_a_run_that_goes_on_counts_the_calls_of_the_minute_before_for_its_rates(run, monkeypatch):
-    recalled: list[int] = []
-    monkeypatch.setattr(stage, "recall_calls", lambda models, calls, now: recalled.append(sum(one.calls for one in calls)))
-    for rows in (3, 5):
-        generate(run, lambda _: "Short.", [summarise(f"Text {number}.", number=number) for number in range(rows)])
-    assert recalled == [0, 3]
+def test_a_run_that_goes_on_counts_the_calls_of_the_minute_before_for_its_rates(tmp_path):
+    with Punctual("Short.") as server:
+        teacher = {"model": "m", "base_url": server.base_url, "requests_per_minute": 6}
+        run = open_run(tmp_path, task={"type": "summarization"}, teacher=teacher)
+        model = load_teacher(run.spec.teacher, run.spec.generation)
+        times = leave_calls(run.ledger_path, run.spec.name, model.identity, 4)
+        generate_by(run, model, [summarise(f"Text {number}.", number=number) for number in range(5)])
+    assert most_in_a_minute(times + server.times) == 6

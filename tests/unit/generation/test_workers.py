@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -18,17 +17,15 @@ from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.feed import Feed
 from potstill.generation.workers.on_ray import require_ray
 from potstill.generation.workers.parts import Part, deal_rows, take_in
-from potstill.generation.workers.shares import most_workers, recall_calls, share_budget, share_rates
+from potstill.generation.workers.shares import most_workers, share_budget, share_rates
 from potstill.generation.workers.worker import STOP, Job, Worker, ask_part
 from potstill.models.budget import Budget, Caps
-from potstill.models.openai_http import OpenAIModel
 from potstill.models.testing import OpenAIStub
 from potstill.records import Completion, Cost, Example, Message
 from potstill.spec import RunSpec
 from potstill.spec.sections import TaskSpec
 from potstill.store.events import EventLog, Noticed, Progressed
 from potstill.store.ledger import Ledger
-from potstill.store.ledger_sums import Recent
 from potstill.tasks import build_task
 
 TASK = build_task(TaskSpec(type="conversation"))
@@ -112,24 +109,6 @@ def test_every_teacher_and_the_judge_are_shared_out():
     alone = share_rates(RunSpec.model_validate(raw), 3)
     assert {one.requests_per_minute for one in (*alone.all_teachers, alone.generation.judge)} == {20}
     assert RunSpec.model_validate_json(alone.model_dump_json()) == alone
-
-
-def test_calls_of_the_minute_before_count_for_whoever_asks_next():
-    model = OpenAIModel(spec_of({"requests_per_minute": 12, "tokens_per_minute": 1200}).teacher)
-    other = OpenAIModel(spec_of({"model": "other"}).teacher)
-    past = [Recent(model.identity, 950.0, 20, 2000.0), Recent(model.identity, 990.0, 8, 800.0), Recent(other.identity, 999.0, 50, 10.0)]
-    recall_calls((model, other), past, 1000.0, workers=4)
-
-    async def admitted() -> int:
-        for count in range(20):
-            try:
-                async with asyncio.timeout(0.05):
-                    await model.throttle.admit(1)
-            except TimeoutError:
-                return count
-        return 20
-
-    assert asyncio.run(admitted()) == 12 - 20 // 4 - 8 // 4
 
 
 def test_every_row_is_dealt_once_and_equal_questions_to_one_worker(tmp_path):

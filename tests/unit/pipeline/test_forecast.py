@@ -9,12 +9,13 @@ import torch
 
 from potstill.models.testing import OpenAIStub
 from potstill.pipeline import run_pipeline
+from potstill.pipeline.estimate import Bill, Machine
 from potstill.pipeline.forecast import Load, forecast, stage_seconds
 from potstill.spec import RunSpec, spec_from_dict
 from potstill.store.events import Event, StageStarted
 from potstill.store.run import Run
 
-LOAD = Load({"train": 100, "validation": 10, "test": 20}, read=60, written=20, teacher=1e8, student=4e7)
+LOAD = Load(*(Bill(rows, read=60 * rows, written=20 * rows) for rows in (100, 10, 20)), teacher=1e8, student=4e7)
 WORDS = ["amber", "bronze", "coral", "denim", "ebony", "fawn", "ginger", "hazel", "ivory", "jade"]
 
 
@@ -33,7 +34,7 @@ def spec(folder: Path, teacher: dict[str, Any], **sections: Any) -> RunSpec:
 
 
 def seconds(tmp_path: Path, speed: float = 1e11, load: Load = LOAD, **sections: Any) -> dict[str, float]:
-    return dict(stage_seconds(spec(tmp_path, {"model": "org/teacher"}, **sections), load, speed))
+    return dict(stage_seconds(spec(tmp_path, {"model": "org/teacher"}, **sections), load, Machine(speed)))
 
 
 def test_asking_takes_two_operations_a_weight_and_token(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from potstill.errors import EndpointError, ModelError, StoreError
+from potstill.generation import stage
 from potstill.models.testing import OpenAIStub, refused
-from potstill.pipeline import run_pipeline
+from potstill.pipeline import plan_run, run_pipeline
 from potstill.spec import RunSpec, spec_from_dict
 from potstill.store.run import RunLock
 
@@ -50,6 +51,22 @@ def test_a_bad_student_is_also_found_where_the_rows_changed_since_the_teacher_an
         assert asked > 0
         with pytest.raises(ModelError, match="there is no such folder"):
             run_pipeline(spec(tmp_path, stub, tmp_path / "missing", [*WORDS, "khaki"]), tmp_path / "run")
+        assert len(stub.calls) == asked
+
+
+def test_a_plan_knows_of_results_that_were_set_aside_and_would_be_put_back(tmp_path: Path, tiny_teacher: Path) -> None:
+    folder = tmp_path / "run"
+    with OpenAIStub() as stub:
+        mine = spec(tmp_path, stub, tiny_teacher)
+        run = run_pipeline(mine, folder, until="generate")
+        asked = len(stub.calls)
+        run.stage("generate").begin("an attempt of other inputs that was killed", discard=stage.DISCARD)
+        before = sorted(folder.rglob("*"))
+        plans = plan_run(mine, folder, until="train")
+        assert [(plan.stage, plan.action) for plan in plans] == [("data", "skip"), ("generate", "skip"), ("train", "run")]
+        assert "put back" in plans[1].reason
+        assert sorted(folder.rglob("*")) == before
+        run_pipeline(mine, folder, until="generate")
         assert len(stub.calls) == asked
 
 

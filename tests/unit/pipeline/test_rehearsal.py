@@ -82,6 +82,16 @@ def test_the_same_rows_and_seed_make_the_same_student_from_anew_and_another_seed
     assert not np.array_equal(first.statistics, other.statistics)
 
 
+def test_a_student_beside_other_recorded_answers_is_another(run, tmp_path, tiny_teacher):
+    recorded, some = tmp_path / "answers.jsonl", rows(0, 1)
+    sections = {"teacher": {"replay": str(recorded)}, "student": {"model": str(tiny_teacher), "device": "cpu"}}
+    replaying = open_run(RunSpec.model_validate(run.spec.model_dump() | sections), run.folder)
+    for answers in ("{}\n", "{}\n", "[]\n"):
+        recorded.write_text(answers)
+        rehearsal(replaying, some).outcome(Arm("on", some, 0), bar())
+    assert len(list(run.path("generation", "ablation").glob("*/result.json"))) == 2
+
+
 def test_tidying_keeps_scores_alone(run):
     some = rows(*range(12))
     troupe = rehearsal(run, some)

@@ -1,6 +1,7 @@
 """A stage stands while its inputs and outputs do; a folder has one owner."""
 
 import itertools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,26 @@ record.put_back(["out.txt", "checkpoints"])
 """
 
 
+def assert_foreseen(record: StageRecord, inputs: object, copy: Path) -> None:
+    """What is foreseen of a record is what comes of it."""
+    foreseen = record.foreseen(inputs, DISCARD)
+    told = (foreseen.exists(), foreseen.stands(inputs), foreseen.was_begun_on(inputs), foreseen.was_finished_on(inputs))
+    shutil.copytree(record.folder, copy / "data")
+    reclaimed = StageRecord(copy, "data")
+    reclaimed.reclaim(inputs, DISCARD)
+    assert told == (reclaimed.exists(), reclaimed.stands(inputs), reclaimed.was_begun_on(inputs), reclaimed.was_finished_on(inputs))
+    if reclaimed.stands(inputs):
+        assert foreseen.outputs() == reclaimed.outputs()
+
+
+def test_what_a_later_attempt_made_in_the_place_of_earlier_results_is_not_taken_for_them(tmp_path: Path) -> None:
+    record = begun_anew(tmp_path)
+    (record.folder / "out.txt").write_text("result")
+    (record.folder / ".before" / "out.txt").unlink()
+    assert_foreseen(record, 1, tmp_path / "copy")
+    assert not record.foreseen(1, DISCARD).stands(1)
+
+
 def test_a_kill_at_any_change_of_the_folder_loses_nothing(tmp_path: Path) -> None:
     for change in itertools.count():
         folder = tmp_path / str(change)
@@ -123,6 +144,8 @@ def test_a_kill_at_any_change_of_the_folder_loses_nothing(tmp_path: Path) -> Non
         command = [sys.executable, "-c", KILLED_AT, str(folder), str(change)]
         killed = subprocess.run(command, capture_output=True, text=True, check=False)
         assert killed.returncode in (0, -9), killed.stderr
+        for inputs in (1, 2, 3):
+            assert_foreseen(record, inputs, tmp_path / f"{change}-{inputs}")
         record.reclaim(2, DISCARD)
         record.begin(2, discard=DISCARD)
         assert not (record.folder / "out.txt").exists(), f"killed at change {change}"

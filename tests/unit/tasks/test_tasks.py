@@ -7,6 +7,8 @@ from typing import get_args
 
 import pytest
 
+from potstill.data.checks import letter_check
+from potstill.generation.balance import label_of
 from potstill.records import Example, Message
 from potstill.spec.sections import TaskSpec, TaskType
 from potstill.tasks import TASKS, Task, build_task
@@ -139,3 +141,30 @@ def test_importing_tasks_loads_nothing_heavy() -> None:
     code = f"import sys, potstill.tasks, potstill.tasks.metrics; sys.exit(str({heavy} & set(sys.modules) or '') or 0)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+SCHEMA = {"type": "object", "properties": {"label": {"enum": ["yes", "no"]}}, "required": ["label"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        ('{"label": "yes"}', "yes"),
+        ('<think>Hm, {"label": "no"}?</think>{"label": "yes"}', "yes"),
+        ('It is {"label": "no"}.', "no"),
+        ("yes", None),
+        ('{"label": "maybe"}', None),
+        ('{"label": "yes", "why": "no idea"}', None),
+        ('{"label": "yes"} or {"label": "no"}', None),
+    ],
+)
+def test_an_answer_of_a_task_with_a_schema_is_read_from_json_that_obeys(reply: str, label: str | None) -> None:
+    assert build_task(TaskSpec(type="nli", labels=LABELS, answer_schema=SCHEMA)).parse(reply) == label
+
+
+def test_references_of_a_task_with_a_schema_need_not_obey_it() -> None:
+    task = build_task(TaskSpec(type="nli", labels=LABELS, answer_schema=SCHEMA))
+    [question] = task.expand(row("Well?", reference=("Yes.",)))
+    assert question.reference == ("yes",)
+    assert label_of(row("Well?", reference=("Yes.",)), task) == "yes"
+    assert letter_check(TaskSpec(type="qa", answer="choice", answer_schema=SCHEMA))(row("Well? A: it B: that", reference=("B",)))

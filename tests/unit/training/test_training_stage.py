@@ -226,6 +226,15 @@ def test_inputs_change_with_what_a_chat_template_says_and_not_only_with_its_name
         assert stage.inputs(make_run(**sections)) != before
 
 
+def test_inputs_change_with_recorded_answers_and_not_only_with_their_file_s_name(make_run, tmp_path, tiny_teacher):
+    recorded = tmp_path / "answers.jsonl"
+    sections = {"teacher": {"replay": str(recorded)}, "student": {"model": str(tiny_teacher)}}
+    recorded.write_text("{}\n")
+    before = stage.inputs(make_run(**sections))
+    recorded.write_text("[]\n")
+    assert stage.inputs(make_run(**sections)) != before
+
+
 def test_the_checkpoint_is_chosen_by_the_first_metric_that_is_asked_for(make_run):
     run = make_run({"carve": {"layers": 2}}, evaluation={"metrics": ["chrf", "rouge_1"]})
     work(run)

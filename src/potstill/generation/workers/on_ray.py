@@ -29,12 +29,12 @@ from potstill.generation.asking import Rows
 from potstill.generation.interview import Interview
 from potstill.generation.workers.feed import Feed
 from potstill.generation.workers.parts import Part, deal_rows, take_in
-from potstill.generation.workers.shares import asked, most_workers, recall_calls, share_budget, share_rates
+from potstill.generation.workers.shares import asked, most_workers, share_budget, share_rates
 from potstill.generation.workers.worker import STOP, Job, Worker
 from potstill.models.base import Remote
 from potstill.models.budget import Budget
 from potstill.models.load import endpoint_of
-from potstill.models.throttle import WINDOW_S
+from potstill.models.recall import last_minute, recall_calls
 from potstill.spec.sections import EngineSpec
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -133,7 +133,7 @@ def _job(run: Run, interview: Interview, parts: Sequence[Part], budget: Budget) 
         parts={part.number: part for part in parts},
         caps=dict(zip((part.number for part in parts), share_budget(budget, len(parts)), strict=True)),
         since=time.time(),
-        recent=tuple(interview.ledger.recent(time.time() - WINDOW_S)),
+        recent=tuple(last_minute(interview.ledger)),
         environment={name: os.environ[name] for name in names if name is not None and name in os.environ},
     )
 

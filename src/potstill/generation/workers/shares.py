@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget, Caps
-from potstill.models.throttle import Past
 from potstill.spec import RunSpec, TeacherSpec
-from potstill.store.ledger_sums import Recent
 
 
 def most_workers(spec: RunSpec, tokens_a_call: int) -> int:
@@ -48,18 +45,6 @@ def share_budget(budget: Budget, workers: int) -> list[Caps]:
     if caps.dollars is not None:
         dollars = 0.0 if spent.dollars is None else max(caps.dollars - spent.dollars, 0.0) / workers
     return [Caps(dollars, tokens[worker], calls[worker], None if seconds is None else seconds / 60) for worker in range(workers)]
-
-
-def recall_calls(models: Iterable[Model], calls: Iterable[Recent], now: float, workers: int = 1) -> None:
-    """Have the models' throttles count calls that were made elsewhere under the same limits, or a worker's share of them.
-
-    `now` is in seconds since 1970, as the calls' times: nodes whose clocks differ keep the rates as well as the clocks agree.
-    """
-    past = list(calls)
-    for model in models:
-        if isinstance(model, Remote):
-            mine = [one for one in past if one.model == model.identity]
-            model.throttle.recall(Past(max(now - one.at, 0.0), one.calls / workers, one.tokens / workers) for one in mine)
 
 
 def asked(spec: RunSpec) -> Iterator[TeacherSpec]:

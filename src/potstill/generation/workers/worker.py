@@ -19,9 +19,8 @@ from potstill.generation.interview import Interview
 from potstill.generation.panel import open_panel
 from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.parts import PATIENCE_S, Part
-from potstill.generation.workers.shares import recall_calls
 from potstill.models.budget import Budget, Caps
-from potstill.models.throttle import WINDOW_S
+from potstill.models.recall import recall_calls, recall_ledger
 from potstill.spec import RunSpec
 from potstill.store.events import EventLog
 from potstill.store.ledger import Ledger
@@ -92,7 +91,7 @@ def ask_part(job: Job, part: Part) -> None:
         )
         budget = Budget(job.caps[part.number], ledger.spent(), time.time() - job.since)
         recall_calls(panel.models, job.recent, time.time(), len(job.parts))
-        recall_calls(panel.models, ledger.recent(time.time() - WINDOW_S), time.time())
+        recall_ledger(panel.models, ledger)
         asyncio.run(_until_stopped(_ask(interview, part, log, budget), part.folder / STOP))
 
 

@@ -33,7 +33,7 @@ class TaskSpec(Section):
     """Room for the student's reasons, besides the answer's own; by default the teacher's (`generation.prompting.reasoning_tokens`)."""
     answer_schema: dict[str, Any] | None = None
     """A JSON Schema that answers obey: endpoints are held to it (`response_format`), and the gate `format` drops what breaks it. Local
-    models are not held to it."""
+    models are not held to it. In the evaluation an answer that breaks it is unparsable, and wrong."""
 
     @field_validator("answer_schema")
     @classmethod

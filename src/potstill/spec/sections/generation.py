@@ -108,7 +108,8 @@ class GenerationSpec(Section):
     budget: BudgetSpec = BudgetSpec()
     """Caps."""
     max_failed: float = Field(default=0.05, ge=0.0, le=1.0)
-    """The stage stops where a larger share of the rows failed at the endpoint; the same command asks those again."""
+    """The stage stops where a larger share of the rows failed at the endpoint, and no other sample or teacher stood in; the same command
+    asks those again."""
     pilot: PilotSpec = PilotSpec()
     """The first rows, asked before the rest is bought."""
     prompting: PromptingSpec = PromptingSpec()

@@ -18,7 +18,7 @@ from potstill.tasks.letters import MARKS
 from potstill.tasks.metrics.base import Mean
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+(?:[{MARKS}]+[^\W_{_IDEOGRAPHS}]*)*")
+_WORD = rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+(?:[{MARKS}]+[^\W_{_IDEOGRAPHS}]*)*"
 
 
 def rouge_1(labels: Sequence[str] = ()) -> Mean:
@@ -42,8 +42,11 @@ def rouge_l(labels: Sequence[str] = ()) -> Mean:
 class _Words:
     """What `rouge-score` asks of a tokenizer."""
 
+    def __init__(self) -> None:
+        self._word = re.compile(_WORD)  # not at import, for every command would wait for it
+
     def tokenize(self, text: str) -> list[str]:
-        return [_stem(word) for word in _WORD.findall(_lower(text))]
+        return [_stem(word) for word in self._word.findall(_lower(text))]
 
 
 def _lower(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run will take: calls, tokens, dollars, time. Measured on a sample of the rows, so a million of them do not take minutes."""
+"""What models are asked, and how long this machine takes. Measured on a sample of the rows, so a million of them do not take minutes."""
 
 from __future__ import annotations
 
@@ -122,31 +122,31 @@ def latency_bill(spec: RunSpec, test: Bill) -> Bill:
     return Bill(calls, round(test.read * share), round(test.written * share))
 
 
-def asking_seconds(bill: Bill, parameters: float | None) -> float | None:
-    """Seconds that a local model takes on this machine's processors, in batches: two operations a weight and token.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine's processors: operations a second (`speed`) in products of float32 matrices."""
 
-    None where its size is unknown, or an accelerator does the work.
-    """
-    if parameters is None or _has_accelerator():
+    speed: float
+
+    def asking(self, bill: Bill, weights: float) -> float:
+        """Seconds that a local model takes for answers in batches: two operations a weight and token."""
+        return 2 * weights * bill.tokens / self.speed
+
+    def timing(self, bill: Bill, weights: float) -> float:
+        """Seconds that a local model takes for answers one by one: then memory, not arithmetic, is what is waited for."""
+        return weights * bill.written / _WEIGHTS_ALONE
+
+    def training(self, bill: Bill, epochs: float, student: float, teacher: float) -> float:
+        """Seconds of training: six operations a weight of the student and token, and two a weight of a live teacher (0: none)."""
+        return (6 * student + 2 * teacher) * bill.tokens * epochs / self.speed
+
+
+def assumed_machine() -> Machine | None:
+    """This machine at the usual speed of its cores; None where an accelerator does the work."""
+    # torch would know for certain, but takes longer to import than all the rest.
+    if shutil.which("nvidia-smi") is not None or (sys.platform == "darwin" and platform.machine() == "arm64"):
         return None
-    return 2 * parameters * (bill.read + bill.written) / _machine_flops()
-
-
-def timing_seconds(bill: Bill, parameters: float | None) -> float | None:
-    """Seconds that a local model takes for answers one by one; None as in `asking_seconds`."""
-    if parameters is None or _has_accelerator():
-        return None
-    return parameters * bill.written / _WEIGHTS_ALONE
-
-
-def training_seconds(spec: RunSpec, train: SplitSize, student: float | None, teacher: float | None) -> float | None:
-    """Seconds of training on this machine's processors: six operations a weight and token, and two a weight of a live teacher.
-
-    None where the student's size is unknown, or an accelerator does the work.
-    """
-    if student is None or _has_accelerator():
-        return None
-    return (6 * student + 2 * (teacher or 0.0)) * (train.read + train.written) * spec.training.epochs / _machine_flops()
+    return Machine(_FLOPS_A_CORE * (os.cpu_count() or 1))
 
 
 def student_parameters(spec: RunSpec, origin: LocalModel) -> float | None:
@@ -154,12 +154,3 @@ def student_parameters(spec: RunSpec, origin: LocalModel) -> float | None:
     if spec.student.carve is None or origin.parameters is None or not origin.layers:
         return origin.parameters
     return origin.parameters * min(1.0, spec.student.carve.layers / origin.layers)
-
-
-def _machine_flops() -> float:
-    return _FLOPS_A_CORE * (os.cpu_count() or 1)
-
-
-def _has_accelerator() -> bool:
-    # torch would know for certain, but takes longer to import than all the rest.
-    return shutil.which("nvidia-smi") is not None or (sys.platform == "darwin" and platform.machine() == "arm64")
