@@ -18,6 +18,7 @@ from potstill.store.atomic import read_object
 from potstill.store.events import StageName
 from potstill.store.run import Run
 from potstill.tasks import build_task
+from potstill.training.settings import targets_kind
 
 _SAMPLE_ROWS = 200
 _CHARACTERS_A_TOKEN = 4.0
@@ -59,11 +60,13 @@ def forecast(run: Run, stages: Sequence[StageName]) -> dict[StageName, float]:
 def stage_seconds(spec: RunSpec, load: Load, speed: float) -> dict[StageName, float]:
     """Seconds of each stage where this machine does `speed` floating-point operations a second.
 
-    Two operations a weight and token to read or write it, six to learn from it, and two of a live teacher.
+    Two operations a weight and token to read or write it, six to learn from it, and two of a teacher whose probabilities are learnt: in
+    every epoch, or once where they are cached.
     """
     tokens = load.read + load.written
-    live = load.teacher if spec.training.objective != "sft" else 0.0
-    learning = (6 * load.student + 2 * live) * tokens * load.rows["train"] * spec.training.epochs
+    teaching = load.teacher if spec.training.objective != "sft" else 0.0
+    readings = spec.training.epochs if targets_kind(spec) == "live" else 1.0
+    learning = (6 * load.student * spec.training.epochs + 2 * teaching * readings) * tokens * load.rows["train"]
     choosing = 2 * load.student * tokens * min(spec.training.validation_rows, load.rows["validation"]) * spec.training.evaluations
     evaluating = sum(_examining(spec, load, load.teacher if name == "teacher" else load.student, speed) for name in spec.evaluation.systems)
     asking = 2 * load.teacher * tokens * load.rows["train"]
