@@ -10,7 +10,7 @@ from potstill.cli.rehearse import CASES, EVALUATION, LATENCY, Case, Takes, is_en
 from potstill.models.load import endpoint_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel
-from potstill.pipeline.estimate import Bill, SplitSize, assumed_machine, bill_of, latency_bill, student_parameters
+from potstill.pipeline.estimate import Bill, SplitSize, assumed_machine, bill_of, latency_bill, student_parameters, training_seconds
 from potstill.records import Cost
 from potstill.spec import BudgetSpec, PriceSpec, RunSpec
 from potstill.spec.sections import TeacherSpec
@@ -177,7 +177,8 @@ class Forecast:
         weights, machine = None if student is None else student_parameters(self.spec, student), assumed_machine()
         if weights is None or machine is None:
             return None
-        return machine.training(bill_of(train), self.spec.training.epochs, weights, (live.parameters if live is not None else None) or 0.0)
+        teacher = (live.parameters if live is not None else None) or 0.0
+        return training_seconds(self.spec, bill_of(train), weights, teacher, machine)
 
     def _evaluating_seconds(self, student: LocalModel | None, test: SplitSize) -> float | None:
         weights = None if student is None else student_parameters(self.spec, student)

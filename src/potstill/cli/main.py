@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from potstill import __version__
-from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema
+from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema, targets
 from potstill.errors import PotstillError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command()(run.run)
 app.command()(run.generate)
 app.command()(gates.gates)
 app.command()(data.data)
+app.command()(targets.targets)
 app.command()(run.train)
 app.command()(run.evaluate)
 app.command()(run.report)

@@ -56,12 +56,17 @@ def read_weights(path: Path, reading: Reading) -> Weights:
     if reading.template is not None:
         tokenizer.chat_template = reading.template
     _check_fit(path, module, tokenizer)
-    digest = identity(path, dtype=str(dtype), template=reading.template or "")
     try:
         module = module.to(device).eval()
     except RuntimeError as error:
         raise ModelError(f"{path}: does not fit on {device}: {_first_line(error)}; choose a smaller model, or `device: cpu`") from None
-    return Weights(module, tokenizer, path if path.is_dir() else None, digest)
+    return Weights(module, tokenizer, path if path.is_dir() else None, read_identity(path, reading))
+
+
+def read_identity(path: Path, reading: Reading) -> str:
+    """The `identity` of what `read_weights` would load, without loading it. Raises ModelError where the device is not to be had."""
+    dtype = _dtype(reading.dtype, find_device(reading.device))
+    return identity(path, dtype=str(dtype), template=reading.template or "")
 
 
 def require_torch(what: str) -> None:

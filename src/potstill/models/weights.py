@@ -7,10 +7,20 @@ from typing import Any
 
 from potstill.errors import ModelError
 from potstill.models.locate import is_local, locate
-from potstill.models.reading import Reading, Weights, quiet_transformers, read_tokenizer, read_weights, require_torch
+from potstill.models.reading import Reading, Weights, quiet_transformers, read_identity, read_tokenizer, read_weights, require_torch
 from potstill.spec.sections import WeightsSpec
 
-__all__ = ["Weights", "is_local", "load_tokenizer", "load_weights", "quiet_transformers", "read_template", "require_torch"]
+__all__ = [
+    "Weights",
+    "is_local",
+    "load_config",
+    "load_tokenizer",
+    "load_weights",
+    "quiet_transformers",
+    "read_template",
+    "require_torch",
+    "weights_identity",
+]
 
 
 def load_weights(weights: WeightsSpec) -> Weights:
@@ -20,14 +30,30 @@ def load_weights(weights: WeightsSpec) -> Weights:
     is dequantised, and can be saved and trained as any other. Raises ModelError with what to do.
     """
     require_torch(str(weights.model))
-    template = read_template(weights.chat_template)
-    return read_weights(locate(weights), Reading(weights.dtype, weights.device, template, weights.trust_remote_code))
+    return read_weights(locate(weights), _reading(weights))
+
+
+def weights_identity(weights: WeightsSpec) -> str:
+    """The `identity` that `load_weights` would give, without loading anything. Raises ModelError where there is no such model."""
+    require_torch(str(weights.model))
+    return read_identity(locate(weights), _reading(weights))
 
 
 def load_tokenizer(weights: WeightsSpec) -> Any:
     """A model's tokenizer alone. Raises ModelError with what to do."""
     require_torch(str(weights.model))
     return read_tokenizer(locate(weights), weights.trust_remote_code)
+
+
+def load_config(weights: WeightsSpec) -> Any:
+    """The transformers config of a model folder that is known to be sound."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(locate(weights), trust_remote_code=weights.trust_remote_code, local_files_only=True)
+
+
+def _reading(weights: WeightsSpec) -> Reading:
+    return Reading(weights.dtype, weights.device, read_template(weights.chat_template), weights.trust_remote_code)
 
 
 def read_template(path: Path | None) -> str | None:

@@ -14,6 +14,7 @@ from potstill.models.look_up import LocalModel
 from potstill.records import Example, Message
 from potstill.spec import RunSpec
 from potstill.tasks.base import Task
+from potstill.training.settings import targets_kind
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -136,9 +137,16 @@ class Machine:
         """Seconds that a local model takes for answers one by one: then memory, not arithmetic, is what is waited for."""
         return weights * bill.written / _WEIGHTS_ALONE
 
-    def training(self, bill: Bill, epochs: float, student: float, teacher: float) -> float:
-        """Seconds of training: six operations a weight of the student and token, and two a weight of a live teacher (0: none)."""
-        return (6 * student + 2 * teacher) * bill.tokens * epochs / self.speed
+    def training(self, bill: Bill, epochs: float, student: float) -> float:
+        """Seconds of training: six operations a weight and token."""
+        return 6 * student * bill.tokens * epochs / self.speed
+
+
+def training_seconds(spec: RunSpec, bill: Bill, student: float, teacher: float, machine: Machine) -> float:
+    """Seconds of training a student of so many weights; a teacher whose probabilities are learnt (0: none) reads in every epoch, or once
+    where they are cached."""
+    readings = 0.0 if spec.training.objective == "sft" else spec.training.epochs if targets_kind(spec) == "live" else 1.0
+    return machine.training(bill, spec.training.epochs, student) + readings * machine.asking(bill, teacher)
 
 
 def assumed_machine() -> Machine | None:

@@ -10,7 +10,7 @@ from potstill.data.labels import load_labels
 from potstill.data.splits import open_split
 from potstill.errors import PotstillError
 from potstill.models.locate import is_local
-from potstill.pipeline.estimate import Bill, Machine, bill_of, latency_bill, measure_split, student_parameters
+from potstill.pipeline.estimate import Bill, Machine, bill_of, latency_bill, measure_split, student_parameters, training_seconds
 from potstill.spec import RunSpec
 from potstill.store.atomic import read_object
 from potstill.store.events import StageName
@@ -52,8 +52,7 @@ def forecast(run: Run, stages: Sequence[StageName]) -> dict[StageName, float]:
 
 def stage_seconds(spec: RunSpec, load: Load, machine: Machine) -> dict[StageName, float]:
     """Seconds of each stage on a machine."""
-    live = load.teacher if spec.training.objective != "sft" else 0.0
-    learning = machine.training(load.train, spec.training.epochs, load.student, live)
+    learning = training_seconds(spec, load.train, load.student, load.teacher, machine)
     choosing = machine.asking(load.validation, load.student) * spec.training.evaluations
     weights = {"teacher": load.teacher}
     evaluating = sum(_examining(spec, load, weights.get(name, load.student), machine) for name in spec.evaluation.systems)

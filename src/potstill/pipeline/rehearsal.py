@@ -89,7 +89,7 @@ class Rehearsal:
             "seed": arm.seed,
             "student": self._origin,
             "objective": self._objective_name,
-            "targets": spec.targets.model_dump(mode="json"),
+            "targets": spec.targets.model_dump(mode="json", exclude={"cache"}),
             # How often checkpoints are saved changes nothing that is learnt.
             "training": self._training().model_dump(mode="json", exclude={"save_minutes"}),
             "steps": self._course.get("steps"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -69,14 +70,22 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
     Raises what the stages raise; the folder is then as good as before, and the same call goes on where this one stopped.
     """
+    with at_work(spec, folder, listeners) as run:
+        look_ahead(run, stages_until(until))
+        for name in stages_until(until):
+            bring_up(run, name, stages_until(until))
+    return run
+
+
+@contextlib.contextmanager
+def at_work(spec: RunSpec, folder: Path, listeners: Sequence[Listener]) -> Iterator[Run]:
+    """A run that nobody else works on for the time of the block; its events tell how that begins and ends."""
     with RunLock(folder):
         run = open_run(spec, folder, tuple(listeners))
         started = time.monotonic()
         run.events.emit(RunStarted(spec.name, str(folder)))
         try:
-            _look_ahead(run, stages_until(until))
-            for name in stages_until(until):
-                _bring_up(run, name, stages_until(until))
+            yield run
         except PotstillError as error:
             run.events.emit(RunFailed(str(error)))
             raise
@@ -84,7 +93,6 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
             run.events.emit(RunFailed("stopped; the same command goes on from here", interrupted=True))
             raise
         run.events.emit(RunFinished(time.monotonic() - started))
-    return run
 
 
 def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = ()) -> tuple[Run, int]:
@@ -132,8 +140,8 @@ def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
         if any(plan.action != "skip" for plan in plans):
             plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
             continue
-        inputs = _load(name).inputs(foreseen)
-        foreseen.records[name] = record.foreseen(inputs, _load(name).DISCARD)
+        inputs = load_stage(name).inputs(foreseen)
+        foreseen.records[name] = record.foreseen(inputs, load_stage(name).DISCARD)
         plans.append(_plan_stage(name, foreseen.records[name], inputs, put_back=foreseen.records[name] is not record))
     return plans
 
@@ -154,14 +162,15 @@ def stages_until(until: StageName | None) -> list[StageName]:
     return names if until is None else names[: names.index(until) + 1]
 
 
-def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
+def look_ahead(run: Run, names: Sequence[StageName]) -> None:
     """Fail now where training would fail after the teacher was paid."""
     if "train" in names and _plan(run, stages_until("generate"))[-1].action != "skip":
-        _load("train").preflight(run)
+        load_stage("train").preflight(run)
 
 
-def _bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
-    stage, record = _load(name), run.stage(name)
+def bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
+    """Run one of `names` where its outputs do not stand."""
+    stage, record = load_stage(name), run.stage(name)
     inputs = stage.inputs(run)
     record.reclaim(inputs, stage.DISCARD)
     if record.stands(inputs):
@@ -194,7 +203,8 @@ def _started(run: Run, name: StageName, names: Sequence[StageName], resumed: boo
     return StageStarted(name, resumed, place + 1, len(names), expected.get(name), after)
 
 
-def _load(name: StageName) -> Stage:
+def load_stage(name: StageName) -> Stage:
+    """The module of a stage. Raises ModelError where a package that it needs is not installed."""
     try:
         return cast(Stage, importlib.import_module(STAGES[name]))
     except ModuleNotFoundError as error:

@@ -98,14 +98,20 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     StoreError where weights cannot be written.
     """
     weights = load_weights(job.student)
-    context = getattr(weights.module.config.get_text_config(), "max_position_embeddings", None)
-    limit = min(job.training.max_length, context or job.training.max_length)
-    encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions)
-    _tell_left_out(job, encoded, limit)
+    encoded = encode_job(job, weights.tokenizer, weights.module.config)
     plan = _plan(job, encoded, count_parameters(weights.module))
     objective = job.teaching(encoded.rows, weights.module)
     log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective), plan)
     return _summary(job, objective, encoded, plan, log)
+
+
+def encode_job(job: FineTuning, tokenizer: Any, config: Any) -> EncodedRows:
+    """The token rows of a training whose student has this tokenizer and config; says which are left out. Raises TrainingError."""
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    limit = min(job.training.max_length, context or job.training.max_length)
+    encoded = encode_rows(tokenizer, job.rows, max_length=limit, positions=job.positions)
+    _tell_left_out(job, encoded, limit)
+    return encoded
 
 
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:

@@ -51,6 +51,15 @@ def student_origin(spec: RunSpec) -> WeightsSpec | None:
     return teacher.model_copy(update={"chat_template": spec.student.chat_template or teacher.chat_template})
 
 
+def demand(spec: RunSpec) -> str | None:
+    """The setting by which a spec demands the teacher's probabilities; None where it can do without."""
+    if spec.targets.positions == "all":
+        return "targets.positions: all"
+    if spec.targets.kind != "auto":
+        return f"targets.kind: {spec.targets.kind}"
+    return "training.objective: logits" if spec.training.objective == "logits" else None
+
+
 def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
     if teacher is not None:
         yield from (f"teacher: {problem}" for problem in teacher.problems)
@@ -100,9 +109,9 @@ def _layout(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
-    if spec.targets.positions != "all" and spec.training.objective != "logits":
+    key = demand(spec)
+    if key is None:
         return
-    key = "targets.positions: all" if spec.targets.positions == "all" else "training.objective: logits"
     if teacher is None:
         yield f"`{key}` needs the teacher's probabilities, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
     elif origin is not None and same_tokens(teacher, origin) is False:

@@ -19,8 +19,9 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
 from potstill.training.objectives.base import Teaching, always
+from potstill.training.settings import targets_kind
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
@@ -42,10 +43,10 @@ def objective_name(run: Run) -> ObjectiveName:
 
 
 def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
-    """The teacher's weights, where the objective needs them beside the student."""
+    """The teacher's weights, where the objective needs them beside the student; not where what the teacher says is cached."""
     from potstill.models.weights import load_weights
 
-    return load_weights(weights_of(run.spec.teacher)) if name == "logits" else None
+    return load_weights(weights_of(run.spec.teacher)) if name == "logits" and targets_kind(run.spec) == "live" else None
 
 
 def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
@@ -78,18 +79,25 @@ def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weigh
 
 
 def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None) -> Teaching:
-    """The objective of that name, with the teacher beside the student where it needs one."""
+    """The objective of that name, with the teacher beside the student, or with what it said of each row, where it needs one."""
+    from potstill.training.cached import CachedTeacher, teacher_temperature
     from potstill.training.losses import build_divergence
-    from potstill.training.targets.live_teacher import LiveTeacher
+    from potstill.training.targets import LiveTeacher, Targets
 
     spec = run.spec
-    targets = None
-    if teacher is not None:
-        temperature = spec.targets.teacher_temperature or spec.targets.temperature
-        targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=temperature)
     divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
-    return always(OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)))
+
+    def objective(targets: Targets | None) -> Objective:
+        return OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text))
+
+    if teacher is not None:
+        live = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=teacher_temperature(spec))
+        return always(objective(live))
+    if name == "sft":
+        return always(objective(None))
+    cached = CachedTeacher(run, student)
+    return lambda rows, _: objective(cached.targets(rows))
 
 
 def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
+
+from potstill.spec.sections import RunSpec
 
 MIN_BATCH, MAX_BATCH = 8, 32
 MIN_STEPS = 100
@@ -30,6 +33,17 @@ def auto_batch_size(rows: int, epochs: float) -> int:
     fitting = rows * epochs / MIN_STEPS
     power: int = 2 ** math.floor(math.log2(max(fitting, 1)))
     return min(max(power, MIN_BATCH), MAX_BATCH)
+
+
+def targets_kind(spec: RunSpec) -> Literal["live", "top_k", "sampled"]:
+    """Where the teacher's probabilities come from; of `auto`, what is cheaper.
+
+    A live teacher reads every row in every epoch, a cached one reads it once: with more than one epoch the cache saves all but the first
+    reading, for some 130 bytes a trained token. With one epoch or less it would save nothing, and keep less of the distribution.
+    """
+    if spec.targets.kind == "auto":
+        return "top_k" if spec.training.epochs > 1 else "live"
+    return spec.targets.kind
 
 
 def warmup_steps(steps: int, ratio: float) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.data.ondisk import Dataset
-from potstill.errors import ModelError
+from potstill.errors import CapabilityError, ModelError, SpecError
 from potstill.models.folder import weight_files
 from potstill.models.locate import teacher_stamp, template_stamp, weights_stamp
 from potstill.spec.sections import WeightsSpec
@@ -25,13 +25,15 @@ from potstill.training.recipe import (
     make_student,
     objective_name,
 )
+from potstill.training.settings import targets_kind
 from potstill.training.summary import read_summary, write_summary
 
 if TYPE_CHECKING:
+    from potstill.training.cached import Kept
     from potstill.training.validation import Validation
 
 NAME: StageName = "train"
-DISCARD = ("checkpoints", "best", "baseline", "metrics.jsonl", "vocabulary.npy", "student.json", "summary.json")
+DISCARD = ("checkpoints", "best", "baseline", "metrics.jsonl", "vocabulary.npy", "student.json", "teacher.json", "summary.json")
 
 VERSION = 2
 _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "generation/accepted.jsonl", "generation/validation.jsonl")
@@ -43,6 +45,8 @@ def inputs(run: Run) -> dict[str, object]:
     sections = spec.model_dump(mode="json", include={"student", "task", "targets", "training", "seed"})
     # How often checkpoints are saved changes nothing that is learnt.
     sections["training"].pop("save_minutes")
+    # Where targets are kept does not either.
+    sections["targets"].pop("cache")
     files = run.stage("data").outputs() | run.stage("generate").outputs()
     return {
         **sections,
@@ -61,6 +65,30 @@ def preflight(run: Run) -> None:
     if problems:
         raise ModelError("\n".join(problems))
     objective_name(run)
+
+
+def check_cached(run: Run) -> None:
+    """Raise SpecError or CapabilityError where training would not read the teacher's probabilities from a cache."""
+    if objective_name(run) == "sft":
+        raise CapabilityError(
+            "there are no targets to write: the student learns the teacher's text (`training.objective` is sft here), not its probabilities"
+        )
+    if targets_kind(run.spec) == "live":
+        why = ", which `auto` is where `training.epochs` is not above 1" if run.spec.targets.kind == "auto" else ""
+        raise SpecError(f"there are no targets to write: `targets.kind` is live{why}; set `targets.kind: top_k`, or `sampled`")
+
+
+def keep_targets(run: Run) -> Kept:
+    """Make the student, and keep what its teacher says of the accepted rows; done already is done."""
+    from potstill.models.weights import load_config, load_tokenizer
+    from potstill.training.cached import CachedTeacher
+    from potstill.training.fine_tune import encode_job
+
+    folder, accepted = run.path("training"), _accepted(run)
+    student = make_student(run, accepted, folder)
+    job = fine_tuning(run, student, build_teaching(run, "logits", student, None), accepted, folder)
+    encoded = encode_job(job, load_tokenizer(job.student), load_config(job.student))
+    return CachedTeacher(run, student).keep(encoded.rows)
 
 
 def work(run: Run, resumed: bool) -> str:

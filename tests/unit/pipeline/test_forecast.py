@@ -42,8 +42,9 @@ def test_asking_takes_two_operations_a_weight_and_token(tmp_path: Path) -> None:
 
 
 def test_training_takes_six_of_the_student_and_two_of_a_teacher_whose_probabilities_are_learnt(tmp_path: Path) -> None:
-    once, thrice = (seconds(tmp_path, training={"epochs": epochs})["train"] for epochs in (1, 3))
-    assert thrice - once == pytest.approx(2 * 100 * 80 * (6 * 4e7 + 2 * 1e8) / 1e11)
+    for kind, readings in (("live", 2), ("top_k", 0), ("auto", 0)):
+        once, thrice = (seconds(tmp_path, training={"epochs": epochs}, targets={"kind": kind})["train"] for epochs in (1, 3))
+        assert thrice - once == pytest.approx(100 * 80 * (2 * 6 * 4e7 + readings * 2 * 1e8) / 1e11), kind
     text = [seconds(tmp_path, training={"epochs": epochs, "objective": "sft"})["train"] for epochs in (1, 3)]
     assert text[1] - text[0] == pytest.approx(2 * 100 * 80 * 6 * 4e7 / 1e11)
 

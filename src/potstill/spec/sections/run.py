@@ -87,6 +87,7 @@ class RunSpec(Section):
             misfits.append(
                 "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
             )
+        misfits += self.targets.misfits(self.training)
         strategy = self.generation.prompting.strategy
         if self.task.answer_schema is not None and strategy != "direct":
             misfits.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,6 +32,29 @@ class TargetsSpec(Section):
     """Temperature of the teacher's distribution alone, where it is to differ from the student's."""
     weights: TargetWeightsSpec = TargetWeightsSpec()
     """How much each kind of target counts."""
+    kind: Literal["auto", "live", "top_k", "sampled"] = "auto"
+    """Where the teacher's probabilities come from. `live`: the teacher runs beside the student. `top_k`, `sampled`: it runs once over the
+    rows, and what it says is kept on disk (docs/targets.md). `auto`: `top_k` where `training.epochs` is above 1, else `live`."""
+    k: int = Field(default=32, ge=1)
+    """Of `top_k`: how many tokens a position keep their own probability; the rest is kept as one sum (32: within 1 % of the whole
+    distribution's loss, benchmarks/RESULTS.md)."""
+    samples: int = Field(default=50, ge=1, le=255)
+    """Of `sampled`: draws a position from the teacher's distribution, which name fewer different tokens; an unbiased estimate (Anshumann et
+    al. 2025, arXiv 2503.16870, where about 12 different tokens a position do as well as whole distributions)."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Of `top_k`: number format of the log-probabilities on disk. `float16` has three digits, and halves their size."""
+    cache: Path | None = None
+    """A folder for cached probabilities that several runs may share; by default `training/targets` of the run."""
+
+    def misfits(self, training: TrainingSpec) -> Iterator[str]:
+        """What speaks against these targets in such a training."""
+        if self.kind != "auto" and training.objective == "sft":
+            yield f"`targets.kind: {self.kind}` needs the teacher's probabilities: set `training.objective: logits`, or `kind: auto`"
+        if self.kind == "sampled" and training.divergence != "forward_kl":
+            yield (
+                "`targets.kind: sampled` is right on average for `training.divergence: forward_kl` alone, not for "
+                f"{training.divergence}: take forward_kl, or `kind: top_k`"
+            )
 
 
 class LoraSpec(Section):

@@ -40,4 +40,7 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
         raise CapabilityError(f"training.objective: logits needs the teacher's probabilities, but {problem}; set `training.objective: sft`")
     if spec.targets.positions == "all":
         raise CapabilityError(f"targets.positions: all needs the teacher's probabilities, but {problem}; set `targets.positions: answer`")
+    if spec.targets.kind != "auto":
+        kind = f"targets.kind: {spec.targets.kind}"
+        raise CapabilityError(f"{kind} needs the teacher's probabilities, but {problem}; set `targets.kind: auto`")
     return "sft"

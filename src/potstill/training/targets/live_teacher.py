@@ -22,7 +22,7 @@ class LiveTeacher:
     `teacher_ids[i]` is the teacher's id of the student's token i (None: the same ids, and one model's table may end earlier
     than the other's: padding of vocabularies). Tokens that the student lacks get no column: the loss's softmax renormalises over
     what the student can say; tokens that the teacher lacks get −∞. The teacher runs without gradients, without a cache of
-    keys and values, and its head sees the trained positions alone.
+    keys and values, and its head sees the trained positions alone. `vocabulary` is V, `device` where the teacher runs.
     """
 
     def __init__(self, module: Any, vocabulary: int, teacher_ids: NDArray[np.int64] | None = None, *, temperature: float = 1.0) -> None:
@@ -30,7 +30,7 @@ class LiveTeacher:
         self._module = module.eval().requires_grad_(False)
         head = head_of(module)
         known, device = head.weight_VD.shape[0], head.weight_VD.device
-        self._vocabulary, self._device = vocabulary, device
+        self.vocabulary, self.device = vocabulary, device
         self._ids_V: Tensor | None = None
         if teacher_ids is not None:
             assert len(teacher_ids) == vocabulary
@@ -43,7 +43,7 @@ class LiveTeacher:
     def at(self, batch: Batch) -> ChunkTarget:
         """Run the teacher's backbone on the batch; its head follows chunk by chunk."""
         student_device = batch.labels_N.device
-        batch = batch.to(self._device)
+        batch = batch.to(self.device)
         if self._ids_V is not None:
             batch = replace(batch, input_ids_BT=self._ids_V[batch.input_ids_BT])
         with torch.no_grad():
@@ -54,7 +54,7 @@ class LiveTeacher:
                 known_nV = self._head.logits(hidden_ND[part]).to(student_device)
                 if self._temperature != 1.0:
                     known_nV /= self._temperature
-                missing = self._vocabulary - known_nV.shape[1]
+                missing = self.vocabulary - known_nV.shape[1]
                 return Dense(nn.functional.pad(known_nV, (0, missing), value=-torch.inf) if missing else known_nV)
 
         return logits

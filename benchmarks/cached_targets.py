@@ -1,0 +1,218 @@
+"""Cached teacher targets: their size, how near they come to whole distributions, and what an epoch on them costs.
+
+    python benchmarks/cached_targets.py [--teacher FOLDER] [--tiny] [--rows 48] [--layers 8] [--repeats 3] [--threads 2]
+
+Rows are docstrings of the standard library with their summary lines, which are trained; the teacher is the embedded one, where it is
+cached, and the student an evenly spaced cut of it. With `--tiny`: a random teacher of few weights, and rows of random tokens. Printed, as
+JSON: bytes a token, different tokens a position, the loss of the untrained student on each kind of target against the live teacher's, the
+error of the mean of n drawn gradients (drawn as Potstill does, and independently), and the tokens/s of paired epochs: text alone (`sft`),
+live teacher, cached top-k, cached draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
+
+from potstill.demo import docstring_pairs
+from potstill.models.cache import cache_folder
+from potstill.models.weights import Weights, load_weights
+from potstill.records import Example, Message
+from potstill.spec.sections import WeightsSpec
+from potstill.store.events import EventLog
+from potstill.training.batches import LengthBatches, TokenRows, collate
+from potstill.training.carve import carve, evenly_spaced
+from potstill.training.distributions import Dense, Sparse
+from potstill.training.head import output_head, trained_hidden
+from potstill.training.kernel import Pull, pulled_loss
+from potstill.training.losses import Divergence, cross_entropy, forward_kl
+from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.objectives.base import Lesson, Objective
+from potstill.training.rows import encode_rows
+from potstill.training.targets import LiveTeacher, StoredTargets, Targets
+from potstill.training.targets.cache import TargetCache
+from potstill.training.targets.filling import Filling, fill
+from potstill.training.targets.packing import Packing, SampledPacking, TopKPacking
+from potstill.training.targets.reduce import Reduction, Sampled, TopK
+from potstill.training.trainer import DistillationTrainer, Judge
+
+BATCH = 8
+
+
+def tiny() -> Any:
+    """A random teacher of a few weights, whose distributions are as wide as those of a language model."""
+    sizes = {"vocab_size": 4_000, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=16, initializer_range=0.5, tie_word_embeddings=True))
+
+
+def docstring_rows(weights: Weights, count: int) -> TokenRows:
+    """Docstrings of the standard library with their summary lines, the longest and shortest left out; the summary is trained."""
+    pairs = itertools.islice(docstring_pairs(), 4 * count)
+    examples = [
+        Example(row.id, (*row.messages, Message("assistant", row.reference[0])), trained_turns=(len(row.messages),)) for row in pairs
+    ]
+    return encode_rows(weights.tokenizer, examples[::4], max_length=256).rows
+
+
+def random_rows(vocabulary: int, count: int) -> TokenRows:
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(48, 129, count)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    trained = np.concatenate([np.arange(length) >= length // 2 for length in lengths])
+    return TokenRows(generator.integers(3, vocabulary, starts[-1]).astype(np.int32), trained, starts, np.arange(count))
+
+
+def cached(teacher: LiveTeacher, rows: TokenRows, reduction: Reduction, packing: Packing, folder: Path) -> TargetCache:
+    cache = TargetCache(folder, {"reduction": repr(reduction)}, packing)
+    fill(cache, rows, Filling(lambda: teacher, reduction, 0, EventLog()))
+    return cache
+
+
+def mean_loss(student: Any, rows: TokenRows, targets: Targets, divergence: Divergence) -> float:
+    """Nats a trained token, before any training."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for places in LengthBatches(rows.lengths, BATCH, BATCH, seed=0):
+            batch = collate([rows[place] for place in places], 0)
+            total += float(pulled_loss(trained_hidden(student, batch), output_head(student), [Pull(targets.at(batch), divergence)]))
+            count += len(batch.labels_N)
+    return total / count
+
+
+def errors_of_the_mean(student: Any, teacher: LiveTeacher, rows: TokenRows, samples: int, independent: bool) -> dict[int, float]:
+    """‖mean of n drawn gradients − dense gradient‖ / ‖dense gradient‖, by the logits of a few positions."""
+    batch = collate([rows[0], rows[1]], 0)
+    with torch.no_grad():
+        scores = output_head(student).logits(trained_hidden(student, batch))[:16].float()
+        logits = teacher.at(batch)(slice(0, 16)).logits_nV  # type: ignore[attr-defined]
+    exact = Dense(logits).pull(scores, cross_entropy)[1]
+    total, found = torch.zeros_like(exact), {}
+    generator = np.random.default_rng(0)
+    draws = torch.Generator().manual_seed(0)
+    for turn in range(1, 257):
+        if independent:
+            names = torch.multinomial(logits.softmax(dim=-1), samples, replacement=True, generator=draws)
+            total += _independent(names, scores, samples)
+        else:
+            kept = Sampled(samples)(logits, generator.random(len(logits)))
+            sparse = Sparse(torch.from_numpy(kept.ids_PK).long(), torch.from_numpy(kept.logp_PK))
+            total += sparse.pull(scores, cross_entropy)[1]
+        if turn in (1, 4, 16, 64, 256):
+            found[turn] = round(float((total / turn - exact).norm() / exact.norm()), 4)
+    return found
+
+
+def _independent(names_nK: torch.Tensor, scores_nV: torch.Tensor, samples: int) -> torch.Tensor:
+    p_nV = torch.zeros_like(scores_nV).scatter_add_(1, names_nK, torch.full(names_nK.shape, 1.0 / samples))
+    return scores_nV.softmax(dim=-1) - p_nV
+
+
+def epoch(module: Any, rows: TokenRows, objective: Objective) -> float:
+    """Seconds of one epoch, all weights trained."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, num_train_epochs=1, learning_rate=1e-4, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no",
+            logging_strategy="no", dataloader_pin_memory=False, log_level="error",
+        )  # fmt: skip
+        lesson = Lesson(rows, LengthBatches(rows.lengths, BATCH, BATCH, seed=0), objective)
+        trainer = DistillationTrainer(module, lesson, Judge(None, lambda: None, True, 1), arguments)
+        started = time.perf_counter()
+        trainer.train()
+        return time.perf_counter() - started
+
+
+def paired(student: Any, rows: TokenRows, objectives: dict[str, Objective], repeats: int) -> dict[str, Any]:
+    seconds: dict[str, list[float]] = {name: [] for name in objectives}
+    for turn in range(repeats + 1):
+        names = list(objectives) if turn % 2 else list(objectives)[::-1]
+        for name in names:
+            spent = epoch(copy.deepcopy(student), rows, objectives[name])
+            if turn:  # the first warms up
+                seconds[name].append(spent)
+    tokens = int(rows.lengths.sum())
+    ratios = {name: [text / own for text, own in zip(seconds["sft"], spent, strict=True)] for name, spent in seconds.items()}
+    return {
+        name: {
+            "tokens_per_s": round(tokens / statistics.median(spent), 1),
+            "against_sft": round(statistics.median(ratios[name]), 3),
+            "range": [round(min(ratios[name]), 3), round(max(ratios[name]), 3)],
+        }
+        for name, spent in seconds.items()
+    }
+
+
+def timed(work: Callable[[], TargetCache]) -> tuple[TargetCache, float]:
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--teacher", type=Path, default=next(iter(sorted(cache_folder().glob("models/*/config.json"))), Path("-")).parent)
+    parser.add_argument("--tiny", action="store_true", help="a random teacher of a few weights instead")
+    parser.add_argument("--rows", type=int, default=48)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    if chosen.tiny:
+        module = tiny()
+        rows = random_rows(module.config.vocab_size, chosen.rows)
+    else:
+        weights = load_weights(WeightsSpec(model=str(chosen.teacher), device="cpu", dtype="float32"))
+        module, rows = weights.module, docstring_rows(weights, chosen.rows)
+    student, vocabulary = carve(module, evenly_spaced(module.config.num_hidden_layers, chosen.layers)), module.config.vocab_size
+    live = LiveTeacher(module, vocabulary)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        top, filled = timed(lambda: cached(live, rows, TopK(32), TopKPacking(vocabulary, "float16"), folder))
+        kinds = {f"sampled {n}": cached(live, rows, Sampled(n), SampledPacking(vocabulary, n), folder) for n in (12, 50)}
+        stored = {"top_k 32": StoredTargets(top.rows(rows))} | {kind: StoredTargets(cache.rows(rows)) for kind, cache in kinds.items()}
+        losses = {
+            # Of draws, only the cross-entropy is right on average: forward KL holds the entropy of what was drawn besides.
+            divergence.__name__: {kind: round(mean_loss(student, rows, targets, divergence), 4) for kind, targets in chosen_kinds.items()}
+            for divergence, chosen_kinds in (
+                (forward_kl, {"live": live, "top_k 32": stored["top_k 32"]}),
+                (cross_entropy, {"live": live} | {kind: stored[kind] for kind in kinds}),
+            )
+        }
+        every = np.arange(top.positions)
+        named = {kind: float((cache.rows(rows).take(every).ids_PK >= 0).sum(axis=1).mean()) for kind, cache in kinds.items()}
+        objectives = {"sft": OBJECTIVES["sft"](Ingredients()), "live": OBJECTIVES["logits"](Ingredients(live))}
+        objectives |= {kind: OBJECTIVES["logits"](Ingredients(targets)) for kind, targets in stored.items()}
+        result = {
+            "teacher": f"{module.num_parameters() / 1e6:.1f} M weights, vocabulary {vocabulary:,}",
+            "student": f"{student.num_parameters() / 1e6:.1f} M weights, {chosen.layers} layers",
+            "rows": len(rows),
+            "trained_tokens": top.positions,
+            "bytes_a_token": {kind: round(cache.size / cache.positions, 1) for kind, cache in {"top_k 32": top, **kinds}.items()},
+            "different_tokens_a_position": {kind: round(count, 2) for kind, count in named.items()},
+            "filling_tokens_per_s": round(float(rows.lengths.sum()) / filled, 1),
+            "loss_before_training": losses,
+            "error_of_the_mean": {
+                f"{how}, {n} draws": errors_of_the_mean(student, live, rows, n, how == "independent")
+                for how in ("evenly spaced", "independent")
+                for n in (12, 50)
+            },
+            "epoch": paired(student, rows, objectives, chosen.repeats),
+            "threads": chosen.threads,
+        }
+    print(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
