@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,21 @@ from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.records import Example, Message, Sampling
-from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.spec.sections import FeaturesSpec, RunSpec, WeightsSpec
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
 from potstill.training.objectives.base import Teaching, always
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
+    from potstill.training.batches import TokenRows
     from potstill.training.fine_tune import FineTuning
     from potstill.training.student import Student
+    from potstill.training.targets.live_teacher import LiveTeacher
     from potstill.training.validation import Validation
 
 
@@ -45,7 +48,7 @@ def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
     """The teacher's weights, where the objective needs them beside the student."""
     from potstill.models.weights import load_weights
 
-    return load_weights(weights_of(run.spec.teacher)) if name == "logits" else None
+    return load_weights(weights_of(run.spec.teacher)) if name in ("logits", "features") else None
 
 
 def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
@@ -89,7 +92,28 @@ def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Wei
         targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=temperature)
     divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
-    return always(OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)))
+    ingredients = Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)
+    if name == "features":
+        assert targets is not None, "features are those of a teacher"
+        return _with_features(run, ingredients, targets, student)
+    if spec.training.features != FeaturesSpec():
+        run.events.warn(f"`training.features` acts with `training.objective: features` alone, and the objective is {name}")
+    return always(OBJECTIVES[name](ingredients))
+
+
+def _with_features(run: Run, ingredients: Ingredients, teacher: LiveTeacher, student: Student) -> Teaching:
+    """Features are matched between a teacher and the very module that learns, so they are made when that is there."""
+    from potstill.training.features import FeatureMatching, layer_count, matched_layers
+
+    spec = run.spec.training.features
+    cut_from = student.layers if _origin(run) == weights_of(run.spec.teacher) else None
+
+    def teaching(_rows: TokenRows, module: Any) -> Objective:
+        pairs = matched_layers(spec, layer_count(module), layer_count(teacher.module), cut_from)
+        matching = FeatureMatching(module, teacher, spec, pairs, seed=run.spec.seed)
+        return OBJECTIVES["features"](replace(ingredients, teacher=teacher if spec.added_to == "logits" else None, features=matching))
+
+    return teaching
 
 
 def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:
