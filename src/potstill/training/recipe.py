@@ -106,7 +106,8 @@ def _with_features(run: Run, ingredients: Ingredients, teacher: LiveTeacher, stu
     from potstill.training.features import FeatureMatching, layer_count, matched_layers
 
     spec = run.spec.training.features
-    cut_from = student.layers if _origin(run) == weights_of(run.spec.teacher) else None
+    is_cut_from_teacher = run.spec.student.model is None or _origin(run) == weights_of(run.spec.teacher)
+    cut_from = student.layers if is_cut_from_teacher else None
 
     def teaching(_rows: TokenRows, module: Any) -> Objective:
         pairs = matched_layers(spec, layer_count(module), layer_count(teacher.module), cut_from)

@@ -268,10 +268,19 @@ def test_attention_maps_behind_dropout_are_refused():
         learner(wide(attention_dropout=0.1), wide(), FeaturesSpec(attention="kl"), [(3, 3)])
 
 
+def test_attention_that_shows_no_probabilities_is_refused():
+    model = module("smollm")
+    with Capture(model, (1,), ("attention",)).watching(), pytest.raises(CapabilityError, match="layer 1 shows no attention probabilities"):
+        model(input_ids=a_batch(512).input_ids_BT)
+
+
 def test_a_model_whose_attention_training_does_not_know_is_refused_unless_hidden_states_are_enough():
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import CodeGenConfig, CodeGenForCausalLM, GPT2Config, GPT2LMHeadModel
 
     odd = GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=4)).eval()
     with pytest.raises(CapabilityError, match=r"layer 1 \(GPT2Block\) has no attention whose queries, keys and values training knows"):
         learner(odd, module("smollm"), FeaturesSpec(relations=("query",)), [(1, 5)])
     assert matched(learner(odd, module("smollm"), FeaturesSpec(), [(1, 5)]), a_batch(512)) > 0
+    interleaved = CodeGenForCausalLM(CodeGenConfig(vocab_size=512, n_embd=32, n_layer=2, n_head=4, rotary_dim=4)).eval()
+    with pytest.raises(CapabilityError, match=r"layer 1 \(CodeGenBlock\) has no attention"):
+        learner(interleaved, module("smollm"), FeaturesSpec(relations=("query",)), [(1, 5)])
