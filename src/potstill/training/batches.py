@@ -19,8 +19,9 @@ class Batch:
     """Rows that go through a model together, padded on the right.
 
     `input_ids_BT`: tokens. `positions_N`: places in the flattened (B·T) batch whose prediction is trained. `labels_N`: the token
-    that follows each of these places. `tokens`: how many tokens the rows have, padding apart. `rows_B`: which row of all each one is, and
-    `counts_B` how many trained positions it has: they stand row after row. `weights_N`: what each position counts, None where all count 1.
+    that follows each of these places. `tokens`: how many tokens the rows have, padding apart. `rows_B`: which row of all each one is,
+    `counts_B` how many trained positions it has (they stand row after row), and `lengths_B` how many tokens. `weights_N`: what each
+    position counts, None where all count 1.
     """
 
     input_ids_BT: Tensor
@@ -29,6 +30,7 @@ class Batch:
     tokens: int
     rows_B: NDArray[np.int64]
     counts_B: NDArray[np.int64]
+    lengths_B: NDArray[np.int64]
     weights_N: Tensor | None = None
 
     def __len__(self) -> int:
@@ -110,6 +112,7 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
         sum(len(row.ids) for row in rows),
         np.array([row.index for row in rows], dtype=np.int64),
         counts,
+        np.array([len(row.ids) for row in rows], dtype=np.int64),
         None if (weights == 1.0).all() else torch.from_numpy(np.repeat(weights, counts)),
     )
 

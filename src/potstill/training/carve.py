@@ -32,7 +32,10 @@ def carve(module: Any, layers: Sequence[int], kept_ids: Ids | None = None) -> An
     Weights are copied. Per-layer lists of the config (attention types, rotary switches) follow the layers; ids of special
     tokens follow the vocabulary. Raises ModelError where the architecture has parts that this cannot place.
     """
-    stack = _layer_stack(module)
+    stack = layer_stack(module)
+    if stack is None:
+        count = module.config.get_text_config().num_hidden_layers
+        raise ModelError(f"{type(module).__name__} cannot be carved: it holds no list of {count} layers; name a student in `student.model`")
     config = carved_config(module.config, layers, kept_ids)
     with torch.random.fork_rng():
         student = type(module)._from_config(config, dtype=module.dtype)
@@ -101,13 +104,11 @@ def _is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _layer_stack(module: Any) -> str:
-    """The name of the list of layers, as `model.layers`."""
+def layer_stack(module: Any) -> str | None:
+    """The name of the list of layers, as `model.layers`; None where there is none."""
     count = module.config.get_text_config().num_hidden_layers
     names: list[str] = [name for name, child in module.named_modules() if isinstance(child, nn.ModuleList) and len(child) == count]
-    if not names:
-        raise ModelError(f"{type(module).__name__} cannot be carved: it holds no list of {count} layers; name a student in `student.model`")
-    return min(names, key=lambda name: name.count("."))
+    return min(names, key=lambda name: name.count("."), default=None)
 
 
 def _renamed(name: str, stack: str, layers: Sequence[int]) -> str | None:

@@ -12,6 +12,7 @@ from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel, device_problem, look_up, same_tokens
 from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.training.layer_map import layers_out_of_range
 from potstill.training.vocabulary import check_trimmable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def demand(spec: RunSpec) -> str | None:
         return "targets.positions: all"
     if spec.targets.kind != "auto":
         return f"targets.kind: {spec.targets.kind}"
-    return "training.objective: logits" if spec.training.objective == "logits" else None
+    return f"training.objective: {spec.training.objective}" if spec.training.objective in ("logits", "features") else None
 
 
 def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
@@ -112,7 +113,14 @@ def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: Local
     key = demand(spec)
     if key is None:
         return
+    objective = spec.training.objective
+    what = "hidden states" if objective == "features" else "probabilities"
     if teacher is None:
-        yield f"`{key}` needs the teacher's probabilities, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
+        yield f"`{key}` needs the teacher's {what}, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
     elif origin is not None and same_tokens(teacher, origin) is False:
         yield f"`{key}` needs teacher and student to share a tokenizer, but {teacher.name} and {origin.name} have different ones"
+    elif objective == "features" and spec.training.features.layers != "auto":
+        layers = spec.student.carve.layers if spec.student.carve is not None else origin.layers if origin is not None else None
+        problem = layers_out_of_range(spec.training.features.layers, layers, teacher.layers)
+        if problem is not None:
+            yield problem

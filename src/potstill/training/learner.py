@@ -15,7 +15,8 @@ from potstill.training.objectives.base import Objective
 class Learner(nn.Module):
     """The student as a module whose forward pass is the loss of a batch, a sum over its trained positions.
 
-    So what wraps a module to train it (DDP, FSDP, autocast) wraps the whole of it, and no forward pass goes past the wrapper. Raises
+    So what wraps a module to train it (DDP, FSDP, autocast) wraps the whole of it, and no forward pass goes past the wrapper. What features
+    are matched with is trained beside the student, and stands beside it: `student` alone is what is kept. Raises
     CapabilityError or ModelError where the student's head is none that training knows.
     """
 
@@ -23,11 +24,19 @@ class Learner(nn.Module):
         super().__init__()
         self.student = student
         self._objective = objective
+        self.features = objective.features
         prove_head(student)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The objective's sum over the batch's trained positions, in nats."""
-        hidden_ND = trained_hidden(self.student, batch)
+        """The objective's sum over the batch's trained positions, in nats (and what features are measured in)."""
+        if self.features is None:
+            return self._pulled(trained_hidden(self.student, batch), batch)
+        with self.features.watching() as seen:
+            hidden_ND = trained_hidden(self.student, batch)
+        matched: Tensor = self._pulled(hidden_ND, batch) + self.features(seen, batch)
+        return matched
+
+    def _pulled(self, hidden_ND: Tensor, batch: Batch) -> Tensor:
         return pulled_loss(hidden_ND, output_head(self.student), [aim.pull(batch) for aim in self._objective.aims])
 
 

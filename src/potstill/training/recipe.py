@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.records import Example, Message, Sampling
-from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.spec.sections import FeaturesSpec, RunSpec, WeightsSpec
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
@@ -25,8 +26,10 @@ from potstill.training.settings import targets_kind
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
+    from potstill.training.batches import TokenRows
     from potstill.training.fine_tune import FineTuning
     from potstill.training.student import Student
+    from potstill.training.targets.live_teacher import LiveTeacher
     from potstill.training.validation import Validation
 
 
@@ -46,7 +49,7 @@ def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
     """The teacher's weights, where the objective needs them beside the student; not where what the teacher says is cached."""
     from potstill.models.weights import load_weights
 
-    return load_weights(weights_of(run.spec.teacher)) if name == "logits" and targets_kind(run.spec) == "live" else None
+    return load_weights(weights_of(run.spec.teacher)) if name != "sft" and targets_kind(run.spec) == "live" else None
 
 
 def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
@@ -87,17 +90,37 @@ def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Wei
     spec = run.spec
     divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
+    if spec.training.features != FeaturesSpec() and name != "features":
+        run.events.warn(f"`training.features` acts with `training.objective: features` alone, and the objective is {name}")
 
-    def objective(targets: Targets | None) -> Objective:
-        return OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text))
+    def ingredients(targets: Targets | None) -> Ingredients:
+        return Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)
 
     if teacher is not None:
         live = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=teacher_temperature(spec))
-        return always(objective(live))
+        if name == "features":
+            return _with_features(run, ingredients(live), live, student)
+        return always(OBJECTIVES[name](ingredients(live)))
     if name == "sft":
-        return always(objective(None))
+        return always(OBJECTIVES[name](ingredients(None)))
     cached = CachedTeacher(run, student)
-    return lambda rows, _: objective(cached.targets(rows))
+    return lambda rows, _: OBJECTIVES[name](ingredients(cached.targets(rows)))
+
+
+def _with_features(run: Run, ingredients: Ingredients, teacher: LiveTeacher, student: Student) -> Teaching:
+    """Features are matched between a teacher and the very module that learns, so they are made when that is there."""
+    from potstill.training.features import FeatureMatching, layer_count, matched_layers
+
+    spec = run.spec.training.features
+    is_cut_from_teacher = run.spec.student.model is None or _origin(run) == weights_of(run.spec.teacher)
+    cut_from = student.layers if is_cut_from_teacher else None
+
+    def teaching(_rows: TokenRows, module: Any) -> Objective:
+        pairs = matched_layers(spec, layer_count(module), layer_count(teacher.module), cut_from)
+        matching = FeatureMatching(module, teacher, spec, pairs, seed=run.spec.seed)
+        return OBJECTIVES["features"](replace(ingredients, teacher=teacher if spec.added_to == "logits" else None, features=matching))
+
+    return teaching
 
 
 def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:

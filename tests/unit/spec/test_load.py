@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from potstill.errors import SpecError, UsageError
 from potstill.spec import RunSpec, TeacherSpec, dump_spec, load_data_sections, load_spec, spec_schema
+from potstill.spec.sections import Section
 
 SMALLEST = """\
 name: intents
@@ -133,6 +136,30 @@ def test_a_fault_of_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> Non
     ]
 
 
+def test_layers_that_learn_from_layers_are_read_and_written_alike(tmp_path: Path) -> None:
+    spec = load_spec(write(tmp_path, f'{SMALLEST}training: {{features: {{layers: {{"0": 3, "10": 23}}}}}}\n'))
+    assert spec.training.features.layers == {0: 3, 10: 23}
+    assert load_spec(write(tmp_path, dump_spec(spec))) == spec
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ("{hidden: none}", "`training.features`: nothing is matched: set `hidden`, `attention` or `relations`"),
+        ("{layers: {}}", "`layers` maps at least one layer"),
+        ('{layers: {"-1": 2}}', "counted from 0"),
+        ("{layers: {0: 3}}", "the key `0` is not text; quote it"),
+        ("{layers: all}", "`training.features.layers`: must be a mapping, as {key: value}, or 'auto' (found \"all\")"),
+        ("{relations: [query, output]}", "must be 'query', 'key' or 'value'"),
+        ("{relations: [query, query]}", "names each of query, key, value once"),
+        ("{added_to: sft}}\ntargets: {positions: all", "`targets.positions: all` needs the teacher's probabilities"),
+    ],
+)
+def test_features_that_match_nothing_are_refused(tmp_path: Path, features: str, words: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(words)):
+        load_spec(write(tmp_path, f"{SMALLEST}training: {{objective: features, features: {features}}}\n"))
+
+
 def test_faults_between_sections_are_all_told(tmp_path: Path) -> None:
     text = SMALLEST.replace("{model: echo}", "{model: x, base_url: 'http://x/v1'}").replace("{model: ./student}", "{carve: {layers: 2}}")
     with pytest.raises(SpecError) as caught:
@@ -232,11 +259,19 @@ def test_every_field_is_described() -> None:
     assert bare == []
 
 
+def sections_of(section: type[Section]) -> Iterator[type[Section]]:
+    """A section and all below it."""
+    yield section
+    for field in section.model_fields.values():
+        for found in (field.annotation, *get_args(field.annotation)):
+            if isinstance(found, type) and issubclass(found, Section):
+                yield from sections_of(found)
+
+
 def test_every_field_is_read_somewhere() -> None:
     source = Path(__file__).parents[3] / "src" / "potstill"
     text = "\n".join(path.read_text() for path in source.rglob("*.py"))
-    sections = [RunSpec, *(field.annotation for field in RunSpec.model_fields.values())]
-    fields = {name for section in sections for name in getattr(section, "model_fields", {})}
+    fields = {name for section in sections_of(RunSpec) for name in section.model_fields}
     assert {name for name in fields if f".{name}" not in text} == set(), "a knob that turns nothing"
 
 

@@ -7,14 +7,16 @@ from typing import Any
 
 from potstill.models.weights import load_weights
 from potstill.records import Example, Message, Sampling
-from potstill.spec.sections import TrainingSpec, WeightsSpec
+from potstill.spec.sections import FeaturesSpec, TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.tasks.metrics import build_metric
+from potstill.training.features import FeatureMatching, matched_layers
 from potstill.training.fine_tune import FineTuning
-from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective
 from potstill.training.objectives.base import always
 from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.validation import Question, Validation
+from tiny import tiny_llama
 
 ANSWERS = ("positive", "negative", "card lost", "Paris")
 
@@ -56,3 +58,17 @@ def logits_job(student: Path, folder: Path, **changes: Any) -> FineTuning:
         layer.mlp.down_proj.weight.data.mul_(0.5)
     objective = OBJECTIVES["logits"](Ingredients(LiveTeacher(teacher, teacher.config.vocab_size)))
     return job(student, folder, teaching=always(objective), positions="all", **changes)
+
+
+def features_job(student: Path, folder: Path, features: FeaturesSpec | None = None, **changes: Any) -> FineTuning:
+    """The lesson learnt from what goes on inside a teacher that is wider than the student and has more layers."""
+    spec = features or FeaturesSpec(added_to="sft", relations=("query", "key", "value"), positions="all")
+    wide = folder.parent / "wide-teacher"
+    teacher = load_weights(WeightsSpec(model=str(wide if wide.exists() else tiny_llama(wide, 6, 48, seed=5)), device="cpu")).module
+    live = LiveTeacher(teacher, teacher.config.vocab_size)
+
+    def teaching(_rows: Any, module: Any) -> Objective:
+        matching = FeatureMatching(module, live, spec, matched_layers(spec, 4, 6, None), seed=3)
+        return OBJECTIVES["features"](Ingredients(live if spec.added_to == "logits" else None, features=matching))
+
+    return job(student, folder, teaching=teaching, **changes)

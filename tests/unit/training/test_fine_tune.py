@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from lessons import ANSWERS, job, logits_job, rows, validation
+from lessons import ANSWERS, features_job, job, logits_job, rows, validation
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
 
@@ -102,6 +102,7 @@ def killed(make, student, folder, training, at):
         (job, {"micro_batch_size": 3}, (5, "loss")),
         (job, {"lora": {"rank": 4, "dropout": 0.1}}, (5, "loss")),
         (logits_job, {}, (5, "loss")),
+        (features_job, {}, (5, "loss")),
     ],
 )
 def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, make, training, at):

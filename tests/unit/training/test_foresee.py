@@ -92,6 +92,24 @@ def test_probabilities_need_a_local_teacher_of_the_same_tokens(model: Path, tmp_
     assert foresee(spec_of({"model": str(model)}, {"model": str(other)})).problems == ()
 
 
+def test_hidden_states_need_a_local_teacher_of_the_same_tokens_and_layers_that_are_there(model: Path, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", layers=2)
+    tiny_tokenizer(other, vocabulary=300)
+    carved = {"carve": {"layers": 2}}
+    cases: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
+        (ENDPOINT, {"model": str(other)}, {}, "needs the teacher's hidden states, but the teacher is an endpoint"),
+        ({"model": str(model)}, {"model": str(other)}, {}, "have different ones"),
+        ({"model": str(model)}, carved, {"layers": {"2": 3}}, "names layer 2 of the student, which has 2; take 0 to 1"),
+        ({"model": str(model)}, {"model": str(model)}, {"layers": {"0": 4}}, "names layer 4 of the teacher, which has 4; take 0 to 3"),
+    ]
+    for teacher, student, features, words in cases:
+        [problem] = foresee(spec_of(teacher, student, training={"objective": "features", "features": features})).problems
+        assert words in problem
+    assert (
+        foresee(spec_of({"model": str(model)}, carved, training={"objective": "features", "features": {"layers": {"1": 3}}})).problems == ()
+    )
+
+
 def test_an_endpoint_of_the_catalogue_is_nothing_to_carve_from() -> None:
     [problem] = foresee(spec_of({"model": "gpt-4o"}, {"carve": {"layers": 2}})).problems
     assert "name one in `student.model`" in problem

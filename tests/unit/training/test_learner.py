@@ -14,13 +14,18 @@ from torch import distributed
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from potstill.spec.sections import FeaturesSpec
+from potstill.training.features import FeatureMatching
 from potstill.training.learner import Learner
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.targets import LiveTeacher
 
 
 def learner(seed=1) -> Learner:
-    return Learner(module("smollm", seed=seed).train(), OBJECTIVES["logits"](Ingredients(LiveTeacher(module("smollm"), 512))))
+    """With all that a learner can hold: the teacher's probabilities, and features with projections of their own."""
+    student, live = module("smollm", seed=seed).train(), LiveTeacher(module("smollm"), 512)
+    spec = FeaturesSpec(hidden="mse", project="always", relations=("query", "value"))
+    return Learner(student, OBJECTIVES["features"](Ingredients(live, features=FeatureMatching(student, live, spec, [(2, 3), (5, 5)]))))
 
 
 def gradients(model):
@@ -85,5 +90,6 @@ def test_two_processes_average_the_gradients_of_their_batches(kind, tmp_path):
     processes.spawn(one_of_two, args=(tmp_path, kind), nprocs=2)
     found, expected = torch.load(tmp_path / "found.pt", weights_only=True), alone([0, 1])
     assert set(found) == set(expected)
+    assert sum("projections" in name for name in found) == 2
     for name, wanted in expected.items():
         torch.testing.assert_close(found[name], wanted, rtol=1e-3, atol=1e-6)

@@ -188,16 +188,18 @@ def spec(**training) -> RunSpec:
         ("auto", False, True, "sft"),
         ("logits", True, True, "logits"),
         ("sft", True, True, "sft"),
+        ("features", True, True, "features"),
     ],
 )
 def test_auto_takes_probabilities_where_they_can_be_had(wanted, local, same, chosen):
     assert choose_objective(spec(objective=wanted), teacher_is_local=local, same_tokens=lambda: same) == chosen
 
 
+@pytest.mark.parametrize(("wanted", "what"), [("logits", "probabilities"), ("features", "hidden states")])
 @pytest.mark.parametrize(("local", "same", "why"), [(False, True, "is an endpoint"), (True, False, "have different tokenizers")])
-def test_probabilities_that_are_demanded_but_cannot_be_had_stop_the_run(local, same, why):
-    with pytest.raises(CapabilityError, match=rf"{why}.*set `training\.objective: sft`"):
-        choose_objective(spec(objective="logits"), teacher_is_local=local, same_tokens=lambda: same)
+def test_what_is_demanded_of_the_teacher_but_cannot_be_had_stops_the_run(local, same, why, wanted, what):
+    with pytest.raises(CapabilityError, match=rf"{wanted} needs the teacher's {what}, but .*{why}.*set `training\.objective: sft`"):
+        choose_objective(spec(objective=wanted), teacher_is_local=local, same_tokens=lambda: same)
 
 
 def test_prompt_tokens_are_not_trained_on_text_alone():

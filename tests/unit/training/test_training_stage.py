@@ -9,12 +9,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from potstill.errors import CapabilityError
 from potstill.models.folder import identity
+from potstill.models.weights import load_weights
 from potstill.records import Example, Message
 from potstill.spec import RunSpec
+from potstill.spec.sections import WeightsSpec
 from potstill.store.events import Noticed
 from potstill.store.run import open_run
 from potstill.training import stage
-from potstill.training.recipe import load_validation
+from potstill.training.recipe import build_teaching, load_live_teacher, load_validation, make_student
 
 ANSWERS = ("Paris is the capital.", "The dog does not mind.", "card lost")
 
@@ -92,6 +94,32 @@ def test_a_carved_student_is_trained_on_its_teachers_probabilities(make_run):
     assert any("weights, " in event.text for event in seen if isinstance(event, Noticed))
     assert all(path.is_file() for path in stage.outputs(run))
     assert not run.path("training", "checkpoints").exists()
+
+
+def test_a_carved_student_is_trained_on_what_goes_on_in_the_layers_it_was_cut_from(make_run):
+    features = {"relations": ["query", "value"], "attention": "mse"}
+    seen = []
+    run = make_run(
+        {"carve": {"layers": 2, "vocabulary": "data"}}, {"objective": "features", "features": features}, listeners=(seen.append,)
+    )
+    student, teacher = make_student(run, (), run.path("training")), load_live_teacher(run, "features")
+    objective = build_teaching(run, "features", student, teacher)(
+        None, load_weights(WeightsSpec(model=str(student.folder), device="cpu")).module
+    )
+    assert list(objective.features._pairs) == [(0, 0), (1, 3)]
+    assert (objective.name, len(objective.aims)) == ("features", 1)
+    shutil.rmtree(run.path("training"))
+    work(run)
+    assert (summary(run)["objective"], summary(run)["layers"], summary(run)["steps"]) == ("features", [0, 3], 6)
+    assert not any("training.features" in event.text for event in seen if isinstance(event, Noticed))
+
+
+def test_features_that_cannot_act_are_told(make_run):
+    seen = []
+    run = make_run({"carve": {"layers": 2}}, {"objective": "sft", "features": {"hidden": "mse"}}, listeners=(seen.append,))
+    work(run)
+    told = [event.text for event in seen if isinstance(event, Noticed) and "training.features" in event.text]
+    assert told == ["`training.features` acts with `training.objective: features` alone, and the objective is sft"]
 
 
 def test_a_student_with_another_tokenizer_is_trained_on_text(make_run, tmp_path):

@@ -17,7 +17,7 @@ from potstill.spec.sections.generation import (
 )
 from potstill.spec.sections.models import CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
 from potstill.spec.sections.run import RunSpec
-from potstill.spec.sections.training import LoraSpec, TargetsSpec, TrainingSpec
+from potstill.spec.sections.training import FeaturesSpec, LoraSpec, TargetsSpec, TrainingSpec
 
 __all__ = [
     "Auto",
@@ -29,6 +29,7 @@ __all__ = [
     "EngineSpec",
     "EvaluationSpec",
     "ExpandSpec",
+    "FeaturesSpec",
     "Fraction",
     "GatesSpec",
     "GenerationSpec",

@@ -83,7 +83,8 @@ class RunSpec(Section):
         misfits = []
         if self.student.model is None and self.teacher.base_url is not None:
             misfits.append("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
-        if self.targets.positions == "all" and self.training.objective == "sft":
+        on_text = self.training.objective == "sft" or (self.training.objective == "features" and self.training.features.added_to == "sft")
+        if self.targets.positions == "all" and on_text:
             misfits.append(
                 "`targets.positions: all` needs the teacher's probabilities: set `training.objective: logits`, or `positions: answer`"
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from potstill.spec.sections.base import Auto, Section
 
@@ -50,6 +50,8 @@ class TargetsSpec(Section):
         """What speaks against these targets in such a training."""
         if self.kind != "auto" and training.objective == "sft":
             yield f"`targets.kind: {self.kind}` needs the teacher's probabilities: set `training.objective: logits`, or `kind: auto`"
+        if self.kind not in ("auto", "live") and training.objective == "features":
+            yield f"`targets.kind: {self.kind}` keeps no hidden states, which `training.objective: features` needs: take `live`, or `auto`"
         if self.kind == "sampled" and training.divergence != "forward_kl":
             yield (
                 "`targets.kind: sampled` is right on average for `training.divergence: forward_kl` alone, not for "
@@ -70,12 +72,59 @@ class LoraSpec(Section):
     """Names of the layers that get one; `all` linear layers but the head (Dettmers et al. 2023, arXiv 2305.14314, §4)."""
 
 
+class FeaturesSpec(Section):
+    """What is matched inside the two models, with `training.objective: features`. Each kind counts by its weight, as a mean over the
+    matched layers; docs/methods.md has the formulas."""
+
+    added_to: Literal["logits", "sft"] = "logits"
+    """Which objective it is added to."""
+    hidden: Literal["cosine", "mse", "none"] = "cosine"
+    """Hidden states, by direction (`cosine`: DistilBERT, Sanh et al. 2019, arXiv 1910.01108) or by distance (`mse`: TinyBERT, Jiao et al.
+    2020, arXiv 1909.10351). The distance is in the units of the states, which in large language models are thousands in a few
+    dimensions: `cosine` needs no tuning of its weight."""
+    hidden_weight: float = Field(default=1.0, gt=0.0)
+    """How much `hidden` counts (1: Sanh et al. 2019)."""
+    project: Literal["auto", "always"] = "auto"
+    """Whether a linear map that is learnt on the side, and left behind with training, leads from the student's states to the teacher's
+    (Jiao et al. 2020). `auto`: where their widths differ."""
+    attention: Literal["none", "kl", "mse"] = "none"
+    """Attention maps, by KL (MobileBERT, Sun et al. 2020, arXiv 2004.02984) or squared difference (Jiao et al. 2020). Both models then
+    compute attention the slow way, which is the one that shows it."""
+    attention_weight: float = Field(default=1.0, gt=0.0)
+    """How much `attention` counts (1: Jiao et al. 2020)."""
+    attention_heads: Literal["each", "mean"] = "each"
+    """`each` head is held against its own (both models have as many), or their `mean`."""
+    relations: tuple[Literal["query", "key", "value"], ...] = ()
+    """Relations of queries, keys or values between positions (MiniLMv2, Wang et al. 2021, arXiv 2012.15828, takes all three, of one layer):
+    heads and widths of the two models may differ."""
+    relations_weight: float = Field(default=1.0, gt=0.0)
+    """How much each of the `relations` counts (1: Wang et al. 2021)."""
+    relation_heads: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """In how many heads relations are cut, in both models. `auto`: as many as the teacher has attention heads, or the most below that
+    which all widths can be cut in."""
+    layers: dict[int, int] | Auto = "auto"
+    """Which layer of the student learns from which of the teacher, counted from 0: `{"0": 3, "5": 11}`. `auto`: of a carved student the
+    ones that it was cut from, else evenly spaced ones, the last with the last."""
+    positions: Literal["trained", "all"] = "trained"
+    """Where: at the positions that the objective trains, or at every position. A row counts by its trained positions either way."""
+
+    @model_validator(mode="after")
+    def _something_is_matched(self) -> FeaturesSpec:
+        if self.hidden == "none" and self.attention == "none" and not self.relations:
+            raise ValueError("nothing is matched: set `hidden`, `attention` or `relations`, or take another `training.objective`")
+        if self.layers != "auto" and (not self.layers or min(*self.layers.keys(), *self.layers.values()) < 0):
+            raise ValueError("`layers` maps at least one layer of the student to one of the teacher, counted from 0")
+        if len(set(self.relations)) < len(self.relations):
+            raise ValueError("`relations` names each of query, key, value once; `relations_weight` says how much they count")
+        return self
+
+
 class TrainingSpec(Section):
     """How the student is trained."""
 
-    objective: Literal["auto", "sft", "logits"] = "auto"
-    """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
-    student's tokenizer, else `sft`."""
+    objective: Literal["auto", "sft", "logits", "features"] = "auto"
+    """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `features`: one of the two, and beside it what goes on inside
+    the teacher (`features`). `auto`: `logits` where the teacher is local and shares the student's tokenizer, else `sft`."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation"] = (
         "forward_kl"
     )
@@ -86,6 +135,8 @@ class TrainingSpec(Section):
     """Of the skewed divergences: how much of one side is mixed into the other (0.1: Ko et al. 2024, arXiv 2402.03898)."""
     lora: LoraSpec | None = None
     """Train adapters instead of all weights: for students that are too large to be trained whole."""
+    features: FeaturesSpec = FeaturesSpec()
+    """Of `features`: what is matched, and where."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"

@@ -1,14 +1,17 @@
-"""Losses: pure functions of two distributions. They import torch alone."""
+"""Losses: pure functions of two distributions, or of what goes on inside two models. They import torch alone."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Literal
 
+from potstill.training.losses.attention import attention_kl, attention_mse
 from potstill.training.losses.base import FLOOR, Divergence, Terms, divergence_of_logits, log_probabilities, logit_gradient
 from potstill.training.losses.cross_entropy import cross_entropy
 from potstill.training.losses.forward_kl import forward_kl
+from potstill.training.losses.hidden import hidden_cosine, hidden_mse
 from potstill.training.losses.jensen_shannon import jensen_shannon
+from potstill.training.losses.relations import relation_kl
 from potstill.training.losses.reverse_kl import reverse_kl
 from potstill.training.losses.skewed import skewed_forward_kl, skewed_reverse_kl
 from potstill.training.losses.total_variation import total_variation
@@ -19,13 +22,18 @@ __all__ = [
     "Divergence",
     "DivergenceName",
     "Terms",
+    "attention_kl",
+    "attention_mse",
     "build_divergence",
     "cross_entropy",
     "divergence_of_logits",
     "forward_kl",
+    "hidden_cosine",
+    "hidden_mse",
     "jensen_shannon",
     "log_probabilities",
     "logit_gradient",
+    "relation_kl",
     "reverse_kl",
     "skewed_forward_kl",
     "skewed_reverse_kl",

@@ -52,3 +52,13 @@ def divergence_of_logits(
     logq_NV = log_probabilities(student_logits_NV, temperature)
     logp_NV = log_probabilities(teacher_logits_NV, temperature if teacher_temperature is None else teacher_temperature)
     return divergence(logq_NV, logp_NV).value_N.sum()
+
+
+def precise(found: Tensor) -> Tensor:
+    """The same numbers in float32 at least."""
+    return found.to(torch.promote_types(found.dtype, torch.float32))
+
+
+def weighted_sum(values_N: Tensor, weights_N: Tensor | None) -> Tensor:
+    """Σ w v; without weights Σ v."""
+    return values_N.sum() if weights_N is None else (values_N * weights_N).sum()

@@ -8,16 +8,18 @@ from typing import Literal
 from potstill.errors import CapabilityError
 from potstill.spec.sections import RunSpec
 from potstill.training.objectives.base import Ingredients, Objective
+from potstill.training.objectives.features import features
 from potstill.training.objectives.logits import logits
 from potstill.training.objectives.sft import sft
 
 __all__ = ["OBJECTIVES", "Ingredients", "Objective", "ObjectiveName", "choose_objective"]
 
-ObjectiveName = Literal["sft", "logits"]
+ObjectiveName = Literal["sft", "logits", "features"]
 
 OBJECTIVES: dict[ObjectiveName, Callable[[Ingredients], Objective]] = {
     "sft": sft,
     "logits": logits,
+    "features": features,
 }
 
 
@@ -25,7 +27,8 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     """What `training.objective` means in this run.
 
     `auto` is `logits` where the teacher is local and reads the same tokens as the student (`same_tokens`, asked only where it
-    matters), else `sft`. Raises CapabilityError where the teacher's probabilities are demanded and cannot be had.
+    matters), else `sft`. Raises CapabilityError where more of the teacher than its text is demanded, and cannot be
+    had.
     """
     wanted = spec.training.objective
     if wanted == "sft":
@@ -35,9 +38,10 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     elif not same_tokens():
         problem = f"the teacher {spec.teacher.model} and the student {spec.student.model} have different tokenizers"
     else:
-        return "logits"
-    if wanted == "logits":
-        raise CapabilityError(f"training.objective: logits needs the teacher's probabilities, but {problem}; set `training.objective: sft`")
+        return "features" if wanted == "features" else "logits"
+    if wanted != "auto":
+        what = "hidden states" if wanted == "features" else "probabilities"
+        raise CapabilityError(f"training.objective: {wanted} needs the teacher's {what}, but {problem}; set `training.objective: sft`")
     if spec.targets.positions == "all":
         raise CapabilityError(f"targets.positions: all needs the teacher's probabilities, but {problem}; set `targets.positions: answer`")
     if spec.targets.kind != "auto":

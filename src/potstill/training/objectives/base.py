@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.training.batches import Batch, LengthBatches, TokenRows
+from potstill.training.features import FeatureMatching
 from potstill.training.kernel import Pull
 from potstill.training.losses import Divergence, forward_kl
 from potstill.training.targets.base import Targets
@@ -28,10 +29,14 @@ class Aim:
 
 @dataclass(frozen=True)
 class Objective:
-    """Aims whose sum over positions is minimised; the trainer divides it by the trained tokens of the whole step."""
+    """Aims whose sum over positions is minimised; the trainer divides it by the trained tokens of the whole step.
+
+    `features` is added to them, and trained beside the student.
+    """
 
     name: str
     aims: tuple[Aim, ...]
+    features: FeatureMatching | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class Ingredients:
     """What objectives are made of; each takes what it needs.
 
     `teacher` gives the teacher's distributions, `divergence` is taken from them, with the student at `temperature`. `text_weight` is the
-    share of the text's own tokens in the loss, `teacher_weight` that of the teacher's distributions.
+    share of the text's own tokens in the loss, `teacher_weight` that of the teacher's distributions. `features` is what is matched inside
+    student and teacher.
     """
 
     teacher: Targets | None = None
@@ -65,3 +71,4 @@ class Ingredients:
     temperature: float = 1.0
     teacher_weight: float = 1.0
     text_weight: float = 0.0
+    features: FeatureMatching | None = None

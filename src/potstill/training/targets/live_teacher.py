@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from potstill.training.batches import Batch
+from potstill.training.capture import Capture, Part, States
 from potstill.training.distributions import Dense, Distribution
 from potstill.training.head import head_of, trained_hidden
 from potstill.training.kernel import ChunkTarget
@@ -27,7 +29,7 @@ class LiveTeacher:
 
     def __init__(self, module: Any, vocabulary: int, teacher_ids: NDArray[np.int64] | None = None, *, temperature: float = 1.0) -> None:
         self._temperature = temperature
-        self._module = module.eval().requires_grad_(False)
+        self.module = module.eval().requires_grad_(False)
         head = head_of(module)
         known, device = head.weight_VD.shape[0], head.weight_VD.device
         self.vocabulary, self.device = vocabulary, device
@@ -39,15 +41,13 @@ class LiveTeacher:
         elif vocabulary < known:
             head = head.rows(torch.arange(vocabulary, device=device))
         self._head = head
+        self._capture: Capture | None = None
+        self._seen: tuple[Batch, States] | None = None
 
     def at(self, batch: Batch) -> ChunkTarget:
         """Run the teacher's backbone on the batch; its head follows chunk by chunk."""
         student_device = batch.labels_N.device
-        batch = batch.to(self.device)
-        if self._ids_V is not None:
-            batch = replace(batch, input_ids_BT=self._ids_V[batch.input_ids_BT])
-        with torch.no_grad():
-            hidden_ND = trained_hidden(self._module, batch)
+        hidden_ND = self._run(batch)
 
         def logits(part: slice) -> Distribution:
             with torch.no_grad():
@@ -58,3 +58,28 @@ class LiveTeacher:
                 return Dense(nn.functional.pad(known_nV, (0, missing), value=-torch.inf) if missing else known_nV)
 
         return logits
+
+    def watch(self, layers: Sequence[int], parts: Sequence[Part]) -> None:
+        """Remember, of each batch from now on, what goes on in these layers, until `states` is asked for it. Raises what Capture raises."""
+        self._capture = Capture(self.module, layers, parts)
+
+    def states(self, batch: Batch) -> States:
+        """What goes on in the watched layers over this batch. The pass of `at` serves, where it was over this batch; else one is made."""
+        if self._seen is None or self._seen[0] is not batch:
+            self._run(batch)
+        assert self._seen is not None, "nobody watches this teacher"
+        states, self._seen = self._seen[1], None
+        return states
+
+    def _run(self, batch: Batch) -> Tensor:
+        """(N, D) final hidden states."""
+        own = batch.to(self.device)
+        if self._ids_V is not None:
+            own = replace(own, input_ids_BT=self._ids_V[own.input_ids_BT])
+        with torch.no_grad():
+            if self._capture is None:
+                return trained_hidden(self.module, own)
+            with self._capture.watching() as states:
+                hidden_ND = trained_hidden(self.module, own)
+            self._seen = batch, states
+        return hidden_ND
