@@ -146,6 +146,11 @@ class Interview:
         found = self._replay(example, number, settled=True)
         return found if isinstance(found, Step) else None
 
+    def is_left(self, example: Example, number: int) -> bool:
+        """Whether an answer to a row's step of this number lacks."""
+        step = self.step(example, number)
+        return step is not None and bool(self.ledger.missing([request_key(ask.seat.model, ask.request) for ask in step.asks]))
+
     def standing(self, example: Example) -> Standing:
         """How far a row is, in the eyes of this process: a call that failed before its time is asked again."""
         talk = self._talk(example)
