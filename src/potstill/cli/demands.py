@@ -37,6 +37,8 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
         elif expand.by == "tag" and not any(row.tags for row in train):
             yield "`generation.expand` writes rows of rare tags, but no training row has `tags`: add them, or set `how: paraphrase`"
     yield from filter(None, [gates_problem(spec)])
+    if spec.teacher.adapt is not None and not any(row.reference for row in train):
+        yield "`teacher.adapt` learns the references of training rows, but none has a `reference`: add some, or remove `adapt`"
     if spec.generation.ledger is not None and (problem := _unwritable(spec.generation.ledger)):
         yield f"`generation.ledger`: {problem}"
 

@@ -149,6 +149,13 @@ def training_seconds(spec: RunSpec, train: SplitSize, student: float | None, tea
     return (6 * student + 2 * (teacher or 0.0)) * (train.read + train.written) * spec.training.epochs / _machine_flops()
 
 
+def adapting_seconds(spec: RunSpec, train: SplitSize, teacher: float | None) -> float | None:
+    """Seconds of adapting the teacher, all training rows being gold; None as in `training_seconds`."""
+    if teacher is None or spec.teacher.adapt is None or _has_accelerator():
+        return None
+    return 6 * teacher * (train.read + train.written) * spec.teacher.adapt.epochs / _machine_flops()
+
+
 def student_parameters(spec: RunSpec, origin: LocalModel) -> float | None:
     """How many weights the student has, at most: a carved one keeps its share of the layers, and all of the vocabulary."""
     if spec.student.carve is None or origin.parameters is None or not origin.layers:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from potstill.cli.estimate import (
     Bill,
     SplitSize,
+    adapting_seconds,
     asking_seconds,
     bill_of,
     latency_bill,
@@ -55,6 +56,10 @@ class Forecast:
         evaluating = self._evaluating_seconds(student, sizes["test"])
         *lines, (title, asking) = self.asking()[:4]
         rest = f"training {seconds_text(training)}, evaluating {seconds_text(evaluating)}"
+        if self.spec.teacher.adapt is not None:
+            teacher = self.local.get(self.spec.teacher.title)
+            adapting = adapting_seconds(self.spec, sizes["train"], None if teacher is None else teacher.parameters)
+            rest = f"adapting the teacher {seconds_text(adapting)}, {rest}"
         return [*lines, (title, f"{asking}, {rest}"), *self.standing()]
 
     def standing(self) -> list[Line]:

@@ -40,7 +40,7 @@ DISCARD = ("predictions", "questions.jsonl", "scores.json")
 
 SCHEMA_VERSION = 2
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
-_HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p"}
+_HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p", "adapt"}
 
 
 def inputs(run: Run) -> dict[str, object]:

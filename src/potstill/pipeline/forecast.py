@@ -67,7 +67,23 @@ def stage_seconds(spec: RunSpec, load: Load, speed: float) -> dict[StageName, fl
     choosing = 2 * load.student * tokens * min(spec.training.validation_rows, load.rows["validation"]) * spec.training.evaluations
     evaluating = sum(_examining(spec, load, load.teacher if name == "teacher" else load.student, speed) for name in spec.evaluation.systems)
     asking = 2 * load.teacher * tokens * load.rows["train"]
-    return {"data": 0.0, "generate": asking / speed, "train": (learning + choosing) / speed, "evaluate": evaluating, "report": 0.0}
+    return {
+        "data": 0.0,
+        "adapt": _adapting(spec, load) / speed,
+        "generate": asking / speed,
+        "train": (learning + choosing) / speed,
+        "evaluate": evaluating,
+        "report": 0.0,
+    }
+
+
+def _adapting(spec: RunSpec, load: Load) -> float:
+    """Operations, where all training rows carry a reference."""
+    adapt, tokens = spec.teacher.adapt, load.read + load.written
+    if adapt is None:
+        return 0.0
+    choosing = min(adapt.validation_rows, load.rows["validation"]) * (adapt.evaluations + 1)
+    return load.teacher * tokens * (6 * load.rows["train"] * adapt.epochs + 2 * choosing)
 
 
 def _examining(spec: RunSpec, load: Load, weights: float, speed: float) -> float:

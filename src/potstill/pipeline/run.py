@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-from potstill.errors import ModelError, PotstillError, StoreError
+from potstill.errors import ModelError, PotstillError, SpecError, StoreError
 from potstill.spec import RunSpec
+from potstill.store.adapted import taught, with_adapted
 from potstill.store.events import (
     EventLog,
     Listener,
@@ -27,11 +28,16 @@ from potstill.store.run import Run, RunLock, open_run
 # Modules are named, not imported: training brings torch, which `potstill --help` and a dry run do without.
 STAGES: dict[StageName, str] = {
     "data": "potstill.data.stage",
+    "adapt": "potstill.training.adaptation",
     "generate": "potstill.generation.stage",
     "train": "potstill.training.stage",
     "evaluate": "potstill.evaluation.stage",
     "report": "potstill.report.stage",
 }
+
+
+_WORK_WITH_THE_TEACHER: tuple[StageName, ...] = ("generate", "train", "evaluate")
+"""Stages that see an adapted teacher in the given one's place; the others tell of the spec as it was given."""
 
 
 class Stage(Protocol):
@@ -69,14 +75,15 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
     Raises what the stages raise; the folder is then as good as before, and the same call goes on where this one stopped.
     """
+    names = stages_of(spec, until)
     with RunLock(folder):
         run = open_run(spec, folder, tuple(listeners))
         started = time.monotonic()
         run.events.emit(RunStarted(spec.name, str(folder)))
         try:
-            _look_ahead(run, stages_until(until))
-            for name in stages_until(until):
-                _bring_up(run, name, stages_until(until))
+            _look_ahead(run, names)
+            for name in names:
+                _bring_up(run, name, names)
         except PotstillError as error:
             run.events.emit(RunFailed(str(error)))
             raise
@@ -96,10 +103,10 @@ def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = 
     run = open_run(spec, folder, tuple(listeners))
     with RunLock(folder):
         stage, record = importlib.import_module(STAGES["generate"]), run.stage("generate")
-        inputs = stage.inputs(run)
+        inputs = _inputs(run, "generate")
         started = time.monotonic()
         run.events.emit(StageStarted("generate", resumed=True))
-        judged = stage.judge_again(run)
+        judged = stage.judge_again(taught(run))
         # Only now, so that a refusal changes nothing; after a kill on the way the files are not those on record, and are made again.
         record.begin(inputs)
         if judged.whole:
@@ -110,7 +117,7 @@ def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = 
 
 def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:
     """What `run_pipeline` would do now. Nothing is written."""
-    return _plan(Run(spec, folder, EventLog()), stages_until(until))
+    return _plan(Run(spec, folder, EventLog()), stages_of(spec, until))
 
 
 def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
@@ -120,7 +127,7 @@ def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
         if any(plan.action != "skip" for plan in plans):
             plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
             continue
-        inputs = _load(name).inputs(run)
+        inputs = _inputs(run, name)
         if record.stands(inputs):
             plans.append(Plan(name, "skip", "its inputs and outputs are unchanged"))
         elif record.was_finished_on(inputs):
@@ -132,21 +139,28 @@ def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
     return plans
 
 
-def stages_until(until: StageName | None) -> list[StageName]:
-    """The stages in order, up to and with `until`."""
-    names = list(STAGES)
+def stages_of(spec: RunSpec, until: StageName | None = None) -> list[StageName]:
+    """The stages of a run in order, up to and with `until`. Raises SpecError where that is one that the spec does not ask for."""
+    names = [name for name in STAGES if name != "adapt" or spec.teacher.adapt is not None]
+    if until is not None and until not in names:
+        raise SpecError("there is no teacher to adapt: the spec has no `teacher.adapt`; `teacher: {adapt: {}}` takes its defaults")
     return names if until is None else names[: names.index(until) + 1]
+
+
+def _inputs(run: Run, name: StageName) -> dict[str, object]:
+    inputs = _load(name).inputs(run)
+    return with_adapted(run, inputs) if name in _WORK_WITH_THE_TEACHER else inputs
 
 
 def _look_ahead(run: Run, names: Sequence[StageName]) -> None:
     """Fail now where training would fail after the teacher was paid."""
-    if "train" in names and _plan(run, stages_until("generate"))[-1].action != "skip":
+    if "train" in names and _plan(run, stages_of(run.spec, "generate"))[-1].action != "skip":
         _load("train").preflight(run)
 
 
 def _bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
     stage, record = _load(name), run.stage(name)
-    inputs = stage.inputs(run)
+    inputs = _inputs(run, name)
     record.reclaim(inputs, stage.DISCARD)
     if record.stands(inputs):
         run.events.emit(StageSkipped(name))
@@ -155,7 +169,7 @@ def _bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
     try:
         resumed = record.begin(inputs, discard=stage.DISCARD)
         run.events.emit(_started(run, name, names, resumed))
-        summary = stage.work(run, resumed)
+        summary = stage.work(taught(run) if name in _WORK_WITH_THE_TEACHER else run, resumed)
         outputs = stage.outputs(run)
         missing = [path for path in outputs if not path.exists()]
         if missing:

@@ -24,8 +24,8 @@ def gather_report(run: Run) -> dict[str, Any]:
     """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`.
 
     Keys: `schema_version`, `potstill`, `name`, `seed`, `evaluation` (`scores.json` without its timings), `data`, `generation`,
-    `training` (what those stages wrote of themselves), `spec` (without anybody's folders), `models` (what the catalogue knows of
-    them), `versions`, `machine`, `timings`.
+    `training` (what those stages wrote of themselves), `adaptation` (likewise, where the teacher was adapted), `spec` (without anybody's
+    folders), `models` (what the catalogue knows of them), `versions`, `machine`, `timings`.
     """
     evaluation = read_json(run.path("evaluation", "scores.json"))
     systems = evaluation.pop("timings")
@@ -34,6 +34,8 @@ def gather_report(run: Run) -> dict[str, Any]:
         "generation": read_json(run.path("generation", "usage.json")),
         "training": read_json(run.path("training", "summary.json")),
     }
+    if run.spec.teacher.adapt is not None:
+        parts["adaptation"] = read_json(run.path("adaptation", "summary.json"))
     steady, clock = {}, {}
     for name, part in parts.items():
         steady[name] = {key: value for key, value in part.items() if key not in CLOCK_KEYS}

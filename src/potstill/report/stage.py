@@ -16,7 +16,7 @@ NAME: StageName = "report"
 DISCARD: tuple[str, ...] = ()
 
 _ROWS_SHOWN = 50
-_UPSTREAM: tuple[StageName, ...] = ("data", "generate", "train", "evaluate")
+_UPSTREAM: tuple[StageName, ...] = ("data", "adapt", "generate", "train", "evaluate")
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -54,5 +54,9 @@ def _manifest(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _upstream(run: Run) -> list[StageName]:
+    return [name for name in _UPSTREAM if name != "adapt" or run.spec.teacher.adapt is not None]
+
+
 def _made(run: Run) -> dict[str, str]:
-    return {path: digest for stage in _UPSTREAM for path, digest in run.stage(stage).outputs().items()}
+    return {path: digest for stage in _upstream(run) for path, digest in run.stage(stage).outputs().items()}

@@ -38,7 +38,8 @@ class FineTuning:
 
     `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt, as `teaching` says; `folder`
     takes `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
-    weights are kept as the best. `steps` stands in place of the training's epochs.
+    weights are kept as the best. `steps` stands in place of the training's epochs. `section` is where the spec holds `training`, for
+    advice.
     """
 
     student: WeightsSpec
@@ -52,6 +53,7 @@ class FineTuning:
     seed: int = 0
     events: EventLog = field(default_factory=EventLog)
     steps: int | None = None
+    section: str = "training"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     _tell_left_out(job, encoded, limit)
     plan = _plan(job, encoded, count_parameters(weights.module))
     objective = job.teaching(encoded.rows, weights.module)
-    with _memory_advice(plan):
+    with _memory_advice(plan, job.section):
         log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective), plan)
     return _summary(job, objective, encoded, plan, log)
 
@@ -119,7 +121,7 @@ def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
 def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
     if encoded.too_long:
         rows = len(encoded.rows) + encoded.too_long
-        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`training.max_length`), and are left out")
+        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`{job.section}.max_length`), and are left out")
     if encoded.without_answer:
         job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
 
@@ -129,8 +131,8 @@ def _tell_idle_patience(job: FineTuning) -> None:
     # A resolved spec names every key: what differs from the default was asked for.
     if patience != TrainingSpec.model_fields["patience"].default and patience >= evaluations - 1:
         job.events.warn(
-            f"`training.patience` of {patience} never ends a training of {evaluations} evaluations early; "
-            f"set `training.evaluations` to {patience + 2} or more, or a lower patience"
+            f"`{job.section}.patience` of {patience} never ends a training of {evaluations} evaluations early; "
+            f"set `{job.section}.evaluations` to {patience + 2} or more, or a lower patience"
         )
 
 
@@ -179,7 +181,7 @@ def _higher_is_better(job: FineTuning) -> bool:
 
 
 @contextlib.contextmanager
-def _memory_advice(plan: _Plan) -> Iterator[None]:
+def _memory_advice(plan: _Plan, section: str) -> Iterator[None]:
     """Out of memory is a thing that the user can do something about; torch says it in an error of its own, or in a plain one's words."""
     try:
         yield
@@ -187,10 +189,10 @@ def _memory_advice(plan: _Plan) -> Iterator[None]:
         if not re.search("out of memory|allocate memory", str(error)):
             raise
         rows = plan.batches.micro_batch_size
-        fewer = "set `training.micro_batch_size` lower (fewer rows at once, in as many steps), then " if rows > 1 else "lower "
+        fewer = f"set `{section}.micro_batch_size` lower (fewer rows at once, in as many steps), then " if rows > 1 else "lower "
         raise TrainingError(
             f"memory ran out while training {plan.parameters:,} weights, {rows} row{'' if rows == 1 else 's'} at a time "
-            f"({str(error).splitlines()[0]}); {fewer}`training.max_length`, or choose a smaller student"
+            f"({str(error).splitlines()[0]}); {fewer}`{section}.max_length`, or choose a smaller student"
         ) from None
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.data.ondisk import Dataset
 from potstill.errors import ModelError
-from potstill.models.folder import weight_files
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.spec.sections import WeightsSpec
 from potstill.store.events import StageName
@@ -25,7 +24,7 @@ from potstill.training.recipe import (
     make_student,
     objective_name,
 )
-from potstill.training.summary import read_summary, write_summary
+from potstill.training.summary import model_files, read_summary, write_summary
 
 if TYPE_CHECKING:
     from potstill.training.validation import Validation
@@ -79,16 +78,8 @@ def work(run: Run, resumed: bool) -> str:
 def outputs(run: Run) -> list[Path]:
     """The student before and after, the figures, and the summary."""
     folder = run.path("training")
-    weights = [path for name in ("baseline", "best") for path in _model_files(folder / name)]
+    weights = [path for name in ("baseline", "best") for path in model_files(folder / name)]
     return [*weights, folder / "metrics.jsonl", folder / "summary.json"]
-
-
-def _model_files(folder: Path) -> list[Path]:
-    """Every file of a model folder, those that it cannot do without whether they stand there or not."""
-    index = folder / "model.safetensors.index.json"
-    weights = weight_files(folder) if index.is_file() else [folder / "model.safetensors"]
-    needed = {folder / "config.json", folder / "tokenizer_config.json", *weights}
-    return sorted(needed | {path for path in folder.rglob("*") if path.is_file()})
 
 
 def _train(run: Run, name: ObjectiveName) -> dict[str, Any]:

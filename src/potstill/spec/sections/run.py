@@ -81,6 +81,10 @@ class RunSpec(Section):
     @model_validator(mode="after")
     def _sections_fit_together(self) -> RunSpec:
         misfits = []
+        others = {f"teachers[{place}]": teacher for place, teacher in enumerate(self.teachers) if place}
+        for name, model in (others | {"generation.judge": self.generation.judge}).items():
+            if model is not None and model.adapt is not None:
+                misfits.append(f"`{name}.adapt`: the first teacher alone can be adapted, which is the one that is evaluated")
         if self.student.model is None and self.teacher.base_url is not None:
             misfits.append("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
         if self.targets.positions == "all" and self.training.objective == "sft":
