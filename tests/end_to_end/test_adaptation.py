@@ -31,13 +31,13 @@ teacher: {{model: {teacher}, adapt: {{epochs: 8, batch_size: 4, learning_rate: 0
 student: {{carve: {{layers: 2}}}}
 gates: {{format: false, truncation: false}}
 generation: {{batch_size: 4}}
-training: {{epochs: 2, batch_size: 4, evaluations: 1}}
+training: {{epochs: 2, batch_size: 4, evaluations: 1, compare_with_sft: true}}
 evaluation: {{latency_rows: 2, resamples: 200}}
 """
 
 
 def write_job(folder: Path, teacher: Path) -> Path:
-    for split, count in (("train", 24), ("validation", 6), ("test", 8)):
+    for split, count in (("train", 24), ("validation", 6), ("test", 12)):
         rows = [
             {
                 "id": f"{split}-{i}",
@@ -115,6 +115,18 @@ def test_the_report_tells_of_it_with_the_score_before_and_after(whole: Path) -> 
     for page in ("report.html", "model_card.md"):
         assert said in (whole / page).read_text()
     assert any(name.startswith("adaptation/best/") for name in json.loads((whole / "manifest.json").read_text())["files"])
+
+
+def test_the_report_compares_the_student_with_plain_fine_tuning_on_the_same_questions(whole: Path) -> None:
+    report = json.loads((whole / "report.json").read_text())
+    scores = {system: found["scores"]["accuracy"]["value"] for system, found in report["evaluation"]["systems"].items()}
+    assert list(scores) == ["teacher", "baseline", "sft", "student"]
+    difference = report["distillation"]["difference"]
+    assert difference["value"] == pytest.approx(scores["student"] - scores["sft"])
+    assert difference["interval"]["low"] <= difference["value"] <= difference["interval"]["high"]
+    assert report["sft"]["steps_planned"] == report["training"]["steps_planned"]
+    for page in ("report.html", "model_card.md"):
+        assert "Did distillation help? " in (whole / page).read_text()
 
 
 def test_what_is_made_of_the_teacher_is_made_anew_when_it_is_adapted_otherwise(job: Path, whole: Path) -> None:

@@ -146,7 +146,8 @@ def training_seconds(spec: RunSpec, train: SplitSize, student: float | None, tea
     """
     if student is None or _has_accelerator():
         return None
-    return (6 * student + 2 * (teacher or 0.0)) * (train.read + train.written) * spec.training.epochs / _machine_flops()
+    students = 2 if spec.training.compare_with_sft and spec.training.objective != "sft" else 1
+    return (6 * student * students + 2 * (teacher or 0.0)) * (train.read + train.written) * spec.training.epochs / _machine_flops()
 
 
 def adapting_seconds(spec: RunSpec, train: SplitSize, teacher: float | None) -> float | None:

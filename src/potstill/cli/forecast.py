@@ -194,7 +194,8 @@ class Forecast:
     def _evaluating_seconds(self, student: LocalModel | None, test: SplitSize) -> float | None:
         weights = None if student is None else student_parameters(self.spec, student)
         own = _answering_seconds(weights, bill_of(test), latency_bill(self.spec, bill_of(test)))
-        each = [self._examining_seconds() if system == "teacher" else own for system in self.spec.evaluation.systems]
+        plain = ["sft"] if self.spec.training.compare_with_sft else []
+        each = [self._examining_seconds() if system == "teacher" else own for system in (*self.spec.evaluation.systems, *plain)]
         return None if None in each else sum(seconds or 0.0 for seconds in each)
 
     def _examining_seconds(self) -> float | None:

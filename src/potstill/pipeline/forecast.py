@@ -65,7 +65,13 @@ def stage_seconds(spec: RunSpec, load: Load, speed: float) -> dict[StageName, fl
     live = load.teacher if spec.training.objective != "sft" else 0.0
     learning = (6 * load.student + 2 * live) * tokens * load.rows["train"] * spec.training.epochs
     choosing = 2 * load.student * tokens * min(spec.training.validation_rows, load.rows["validation"]) * spec.training.evaluations
-    evaluating = sum(_examining(spec, load, load.teacher if name == "teacher" else load.student, speed) for name in spec.evaluation.systems)
+    plain = spec.training.compare_with_sft and spec.training.objective != "sft"
+    if plain:
+        learning, choosing = learning + 6 * load.student * tokens * load.rows["train"] * spec.training.epochs, 2 * choosing
+    evaluating = sum(
+        _examining(spec, load, load.teacher if name == "teacher" else load.student, speed)
+        for name in (*spec.evaluation.systems, *["sft"] * plain)
+    )
     asking = 2 * load.teacher * tokens * load.rows["train"]
     return {
         "data": 0.0,

@@ -31,6 +31,7 @@ def render_html(report: dict[str, Any], rows: Sequence[dict[str, Any]], series: 
         headline=headline(report),
         table=comparison_table(report),
         measured_note=_measured_note(report),
+        distillation=_distillation(report),
         intervals=_interval_charts(report),
         estimates=_estimate_rows(report),
         curves=_curves(report, series),
@@ -55,6 +56,7 @@ def render_card(report: dict[str, Any]) -> str:
         rows=[[_cell(cell) for cell in row] for row in table.rows],
         caption=table.caption,
         measured_note=_measured_note(report),
+        distillation=_distillation(report),
         facts=_facts(report),
     )
 
@@ -80,6 +82,10 @@ def _estimate_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
         if student:
             rows.append((report["evaluation"]["metrics"][name]["title"], *cells))
     return rows
+
+
+def _distillation(report: dict[str, Any]) -> str | None:
+    return report["distillation"]["sentence"] if "distillation" in report else None
 
 
 def _gain_text(gain: dict[str, Any] | None) -> str:

@@ -37,7 +37,8 @@ def work(run: Run, resumed: bool) -> str:
     write_text(run.path("report.html"), render_html(report, question_rows(run, _ROWS_SHOWN), training_series(run)))
     write_text(run.path("model_card.md"), render_card(report))
     write_json(run.path("manifest.json"), _manifest(run, report))
-    return headline(report)
+    told = [report["distillation"]["sentence"]] if "distillation" in report else []
+    return " ".join([headline(report), *told])
 
 
 def _manifest(run: Run, report: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from potstill.training.gold import gold_rows
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.objectives.base import always
 from potstill.training.recipe import choosing_metric
-from potstill.training.summary import model_files, read_summary, write_summary
+from potstill.training.summary import read_summary, student_files, write_summary
 
 if TYPE_CHECKING:
     from potstill.training.validation import Validation
@@ -59,8 +59,7 @@ def inputs(run: Run) -> dict[str, object]:
 
 def outputs(run: Run) -> list[Path]:
     """The adapted teacher, the figures, and the summary."""
-    folder = run.path("adaptation")
-    return [*model_files(folder / "best"), folder / "metrics.jsonl", folder / "summary.json"]
+    return student_files(run.path("adaptation"))
 
 
 def work(run: Run, resumed: bool) -> str:

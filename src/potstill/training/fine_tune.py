@@ -6,8 +6,8 @@ import contextlib
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from potstill.models.weights import Weights, load_weights, quiet_transformers
 from potstill.records import Example
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
-from potstill.training.batches import LengthBatches
+from potstill.training.batches import LengthBatches, TokenRows
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
 from potstill.training.objectives.base import Lesson, Objective, Teaching
@@ -38,8 +38,8 @@ class FineTuning:
 
     `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt, as `teaching` says; `folder`
     takes `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
-    weights are kept as the best. `steps` stands in place of the training's epochs. `section` is where the spec holds `training`, for
-    advice.
+    weights are kept as the best. `steps` stands in place of the training's epochs. `weigh` says what each row
+    counts, once all are encoded. `section` is where the spec holds `training`, for advice.
     """
 
     student: WeightsSpec
@@ -53,12 +53,16 @@ class FineTuning:
     seed: int = 0
     events: EventLog = field(default_factory=EventLog)
     steps: int | None = None
+    weigh: Callable[[TokenRows], TokenRows] = lambda rows: rows
     section: str = "training"
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a training did. `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone."""
+    """What a training did; `steps` are fewer than `steps_planned` where it ended early.
+
+    `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone.
+    """
 
     objective: str
     rows: int
@@ -66,6 +70,7 @@ class TrainingSummary:
     rows_without_answer: int
     parameters: int
     steps: int
+    steps_planned: int
     epochs: float
     batch_size: int
     learning_rate: float
@@ -101,6 +106,7 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     context = getattr(weights.module.config.get_text_config(), "max_position_embeddings", None)
     limit = min(job.training.max_length, context or job.training.max_length)
     encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions)
+    encoded = replace(encoded, rows=job.weigh(encoded.rows))
     _tell_left_out(job, encoded, limit)
     plan = _plan(job, encoded, count_parameters(weights.module))
     objective = job.teaching(encoded.rows, weights.module)
@@ -268,6 +274,7 @@ def _summary(job: FineTuning, objective: Objective, encoded: EncodedRows, plan: 
         rows_without_answer=encoded.without_answer,
         parameters=plan.parameters,
         steps=int(counts["step"]),
+        steps_planned=plan.steps,
         epochs=float(counts["epoch"]),
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,

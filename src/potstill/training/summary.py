@@ -41,3 +41,8 @@ def model_files(folder: Path) -> list[Path]:
     weights = weight_files(folder) if index.is_file() else [folder / "model.safetensors"]
     needed = {folder / "config.json", folder / "tokenizer_config.json", *weights}
     return sorted(needed | {path for path in folder.rglob("*") if path.is_file()})
+
+
+def student_files(folder: Path) -> list[Path]:
+    """What a finished training leaves in its folder for others to read."""
+    return [*model_files(folder / _BEST), folder / "metrics.jsonl", folder / _SUMMARY]

@@ -97,6 +97,15 @@ class RunSpec(Section):
                 f"`task.answer_schema` wants JSON alone, and `generation.prompting.strategy: {strategy}` has more written: take `direct`, "
                 "or remove the schema"
             )
+        if self.training.objective == "step_by_step" and self.generation.prompting.learn == "rationale_then_answer":
+            misfits.append(
+                "`training.objective: step_by_step` learns answer and reasons as two tasks, and `generation.prompting.learn: "
+                "rationale_then_answer` makes one of them: set `learn: both`"
+            )
+        if self.targets.weights.reference and self.targets.positions == "all":
+            misfits.append(
+                "`targets.weights.reference` has references learnt as text, at tokens of the answer alone: set `targets.positions: answer`"
+            )
         if self.engine.kind == "ray" and self.generation.mode == "batch":
             misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
         if misfits:

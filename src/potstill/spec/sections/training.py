@@ -16,6 +16,9 @@ class TargetWeightsSpec(Section):
     """The teacher's probabilities, with an objective that learns from them."""
     text: float = Field(default=0.0, ge=0.0)
     """The tokens that stand in the text, beside the teacher's probabilities."""
+    reference: float = Field(default=0.0, ge=0.0)
+    """Rows with your own `reference` are learnt once more, as text, beside the teacher's answers: what a token of them counts. With
+    `step_by_step`, your own rationales too."""
 
 
 class TargetsSpec(Section):
@@ -35,9 +38,12 @@ class TargetsSpec(Section):
 class TrainingSpec(Section):
     """How the student is trained."""
 
-    objective: Literal["auto", "sft", "logits"] = "auto"
+    objective: Literal["auto", "sft", "logits", "step_by_step"] = "auto"
     """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
-    student's tokenizer, else `sft`."""
+    student's tokenizer, else `sft`. `step_by_step`: the answer and the reasons for it as two tasks (Hsieh et al. 2023, arXiv 2305.02301),
+    each learnt as `auto` learns."""
+    rationale_weight: float = Field(default=1.0, gt=0.0)
+    """Of `step_by_step`: the λ of answer + λ · rationale, each of them a mean over its own tokens."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation"] = (
         "forward_kl"
     )
@@ -46,6 +52,9 @@ class TrainingSpec(Section):
     """Of `jensen_shannon`: the teacher's share of the mixture (0.5: symmetric; Agarwal et al. 2024, arXiv 2306.13649)."""
     skew: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Of the skewed divergences: how much of one side is mixed into the other (0.1: Ko et al. 2024, arXiv 2402.03898)."""
+    compare_with_sft: bool = False
+    """Train a second student on the same rows by plain `sft`, in as many steps of the same settings, and report how much better or worse
+    the first is on the test rows: what distillation gave."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"

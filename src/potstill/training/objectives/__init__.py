@@ -30,6 +30,7 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     wanted = spec.training.objective
     if wanted == "sft":
         return "sft"
+    # `step_by_step` says which rows are learnt, and what each counts (`training.mixture`); how, is found as `auto` finds it.
     if not teacher_is_local:
         problem = f"the teacher {spec.teacher.model} is an endpoint, which gives text alone"
     elif not same_tokens():
