@@ -67,6 +67,7 @@ class TrainingSummary:
     objective: str
     rows: int
     rows_too_long: int
+    rows_cut: int
     rows_without_answer: int
     parameters: int
     steps: int
@@ -105,7 +106,7 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     weights = load_weights(job.student)
     context = getattr(weights.module.config.get_text_config(), "max_position_embeddings", None)
     limit = min(job.training.max_length, context or job.training.max_length)
-    encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions)
+    encoded = encode_rows(weights.tokenizer, job.rows, max_length=limit, positions=job.positions, too_long=job.training.too_long)
     encoded = replace(encoded, rows=job.weigh(encoded.rows))
     _tell_left_out(job, encoded, limit)
     plan = _plan(job, encoded, count_parameters(weights.module))
@@ -128,6 +129,9 @@ def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
     if encoded.too_long:
         rows = len(encoded.rows) + encoded.too_long
         job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`{job.section}.max_length`), and are left out")
+    if encoded.cut:
+        cut = f"{encoded.cut} of {len(encoded.rows)} rows were longer than {limit} tokens (`{job.section}.max_length`)"
+        job.events.warn(f"{cut}, and have lost the beginning of their prompts (`{job.section}.too_long: cut_left`)")
     if encoded.without_answer:
         job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
 
@@ -271,6 +275,7 @@ def _summary(job: FineTuning, objective: Objective, encoded: EncodedRows, plan: 
         objective=objective.name,
         rows=len(encoded.rows),
         rows_too_long=encoded.too_long,
+        rows_cut=encoded.cut,
         rows_without_answer=encoded.without_answer,
         parameters=plan.parameters,
         steps=int(counts["step"]),

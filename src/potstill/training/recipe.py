@@ -149,7 +149,8 @@ def choosing_metric(spec: RunSpec) -> str:
 def _mixture(run: Run, rows: Sequence[Example], *, answers_alone: bool = False) -> Mixture:
     from potstill.training.mixture import mix
 
-    return mix(run.spec, rows, open_split(run, "train", "training"), answers_alone=answers_alone)
+    own_reasons = run.spec.training.objective == "step_by_step" and run.spec.targets.weights.reference > 0
+    return mix(run.spec, rows, open_split(run, "train", "training") if own_reasons else (), answers_alone=answers_alone)
 
 
 def _vocabulary(weights: WeightsSpec) -> dict[str, int]:

@@ -188,6 +188,8 @@ def spec(**training) -> RunSpec:
         ("auto", False, True, "sft"),
         ("logits", True, True, "logits"),
         ("sft", True, True, "sft"),
+        ("step_by_step", True, True, "logits"),
+        ("step_by_step", False, True, "sft"),
     ],
 )
 def test_auto_takes_probabilities_where_they_can_be_had(wanted, local, same, chosen):

@@ -70,7 +70,9 @@ class AdaptSpec(Section):
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Rows in memory at once; by default the whole batch."""
     max_length: int = Field(default=1024, ge=8)
-    """Longest row in tokens, prompt and reference; longer rows are left out and counted."""
+    """Longest row in tokens, prompt and reference."""
+    too_long: Literal["drop", "cut_left", "refuse"] = "drop"
+    """What becomes of longer rows, as in `training`."""
     evaluations: int = Field(default=4, ge=1)
     """How often the validation metric is taken; the best checkpoint wins, of equal ones the last."""
     validation_rows: int = Field(default=64, ge=1)

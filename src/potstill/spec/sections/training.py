@@ -70,7 +70,10 @@ class TrainingSpec(Section):
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are clipped to this norm."""
     max_length: int = Field(default=1024, ge=8)
-    """Longest row in tokens, prompt and answer; longer rows are left out and counted."""
+    """Longest row in tokens, prompt and answer."""
+    too_long: Literal["drop", "cut_left", "refuse"] = "drop"
+    """Longer rows are left out and counted (`drop`), lose the beginning of what stands between system turn and answer (`cut_left`), or stop
+    the run (`refuse`)."""
     evaluations: int = Field(default=4, ge=1)
     """How often in the run the validation metric is taken; the best checkpoint wins, of equal ones the last."""
     validation_rows: int = Field(default=64, ge=1)

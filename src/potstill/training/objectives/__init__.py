@@ -27,10 +27,10 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     `auto` is `logits` where the teacher is local and reads the same tokens as the student (`same_tokens`, asked only where it
     matters), else `sft`. Raises CapabilityError where the teacher's probabilities are demanded and cannot be had.
     """
-    wanted = spec.training.objective
+    # `step_by_step` says which rows are learnt, and what each counts (`training.mixture`); how, is found as `auto` finds it.
+    wanted = "auto" if spec.training.objective == "step_by_step" else spec.training.objective
     if wanted == "sft":
         return "sft"
-    # `step_by_step` says which rows are learnt, and what each counts (`training.mixture`); how, is found as `auto` finds it.
     if not teacher_is_local:
         problem = f"the teacher {spec.teacher.model} is an endpoint, which gives text alone"
     elif not same_tokens():
