@@ -37,6 +37,8 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
         elif expand.by == "tag" and not any(row.tags for row in train):
             yield "`generation.expand` writes rows of rare tags, but no training row has `tags`: add them, or set `how: paraphrase`"
     yield from filter(None, [gates_problem(spec)])
+    if spec.teacher.adapt is not None and not any(row.reference for row in train):
+        yield "`teacher.adapt` learns the references of training rows, but none has a `reference`: add some, or remove `adapt`"
     if spec.generation.ledger is not None and (problem := _unwritable(spec.generation.ledger)):
         yield f"`generation.ledger`: {problem}"
 
@@ -44,6 +46,12 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
 def notes_on(spec: RunSpec, train: Sequence[Example], validation: Sequence[Example]) -> Iterator[str]:
     """What does not do what it says, and stops nothing."""
     generation = spec.generation
+    reasons = generation.prompting.strategy == "chain_of_thought" or any(row.rationale for row in train)
+    if spec.training.objective == "step_by_step" and not reasons:
+        yield (
+            "`training.objective: step_by_step` learns reasons, but no training row has a `rationale`, and the teacher is not asked for "
+            "its own: set `generation.prompting.strategy: chain_of_thought`, unless it is one that thinks aloud"
+        )
     if generation.prompting.strategy == "chain_of_density" and spec.task.type != "summarization":
         yield f"`chain_of_density` rewrites summaries; for {spec.task.type} its rounds may help little, and cost as much"
     if generation.route == "tag" and len(spec.all_teachers) > 1:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 30.0
 _SPLITS = ("train", "validation", "test")
+_FATES = {"drop": "left out", "cut_left": "cut from the left", "refuse": "refused"}
 
 
 @dataclass
@@ -191,27 +192,30 @@ class Examination:
             self._found.problems.append("`evaluation.metrics` compare with references, but no test row has one: add `reference` to them")
 
     def _check_lengths(self, sizes: dict[str, SplitSize], *, exactly: bool) -> None:
+        fate = self._spec.training.too_long
         how = "" if exactly else ", four characters counted as one"
         limits = [("train", "`training.max_length`", self._spec.training.max_length)]
         for role, model in (("teacher", self._teacher), ("student", self._student)):
             if model is not None and model.context is not None and not (role == "student" and model is self._teacher):
                 limits += [(split, f"the {role}'s context", model.context) for split in _SPLITS]
         for split, what, limit in limits:
-            self._check_length(sizes[split], split, f"{what} ({limit:,} tokens{how})", limit)
+            self._check_length(sizes[split], split, f"{what} ({limit:,} tokens{how})", limit, fate if "training" in what else "drop")
         if self._student is not None and self._student.context is not None and self._student.context < self._spec.training.max_length:
             self._found.notes.append(
                 f"`training.max_length` is {self._spec.training.max_length:,}, but {self._student.name} reads {self._student.context:,} "
-                "tokens: longer rows are left out"
+                f"tokens: longer rows are {_FATES[self._spec.training.too_long]}"
             )
 
-    def _check_length(self, size: SplitSize, split: str, limit_text: str, limit: int) -> None:
+    def _check_length(self, size: SplitSize, split: str, limit_text: str, limit: int, fate: str) -> None:
         over, possible = (sum(length > limit for length in lengths) for lengths in (size.lengths, size.longest))
         looked_at = len(size.lengths)
-        if over == looked_at:
+        text = f"{over} of {looked_at} rows looked at are longer than {limit_text}; the longest has {max(size.lengths, default=0):,}"
+        if over and fate == "refuse":
+            self._found.problems.append(f"{split}: {text}, and `training.too_long: refuse` forbids that")
+        elif over == looked_at and fate == "drop":
             self._found.problems.append(f"{split}: every row is longer than {limit_text}")
         elif over:
-            text = f"{over} of {looked_at} rows looked at are longer than {limit_text}; the longest has {max(size.lengths):,}"
-            self._found.notes.append(f"{split}: {text}")
+            self._found.notes.append(f"{split}: {text}{', and is cut' if fate == 'cut_left' else ''}")
         elif possible:
             text = f"{possible} of {looked_at} rows looked at grow longer than {limit_text} where the answer is as long as it may be"
             self._found.notes.append(f"{split}: {text} (`task.max_new_tokens`)")

@@ -10,7 +10,16 @@ from potstill.cli.rehearse import CASES, EVALUATION, LATENCY, Case, Takes, is_en
 from potstill.models.load import endpoint_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel
-from potstill.pipeline.estimate import Bill, SplitSize, assumed_machine, bill_of, latency_bill, student_parameters, training_seconds
+from potstill.pipeline.estimate import (
+    Bill,
+    SplitSize,
+    adapting_seconds,
+    assumed_machine,
+    bill_of,
+    latency_bill,
+    student_parameters,
+    training_seconds,
+)
 from potstill.records import Cost
 from potstill.spec import BudgetSpec, PriceSpec, RunSpec
 from potstill.spec.sections import TeacherSpec
@@ -46,6 +55,8 @@ class Forecast:
         evaluating = self._evaluating_seconds(student, sizes["test"])
         *lines, (title, asking) = self.asking()[:4]
         rest = f"training {seconds_text(training)}, evaluating {seconds_text(evaluating)}"
+        if self.spec.teacher.adapt is not None:
+            rest = f"adapting the teacher {seconds_text(self._adapting_seconds(sizes))}, {rest}"
         return [*lines, (title, f"{asking}, {rest}"), *self.standing()]
 
     def standing(self) -> list[Line]:
@@ -180,10 +191,19 @@ class Forecast:
         teacher = (live.parameters if live is not None else None) or 0.0
         return training_seconds(self.spec, bill_of(train), weights, teacher, machine)
 
+    def _adapting_seconds(self, sizes: dict[str, SplitSize]) -> float | None:
+        teacher, machine = self.local.get(self.spec.teacher.title), assumed_machine()
+        if teacher is None or teacher.parameters is None or machine is None:
+            return None
+        train = sizes["train"]
+        validation = bill_of(train).times(min(self.spec.training.validation_rows, train.questions) / max(train.questions, 1))
+        return adapting_seconds(self.spec, bill_of(train), validation, teacher.parameters, machine)
+
     def _evaluating_seconds(self, student: LocalModel | None, test: SplitSize) -> float | None:
         weights = None if student is None else student_parameters(self.spec, student)
         own = _answering_seconds(weights, bill_of(test), latency_bill(self.spec, bill_of(test)))
-        each = [self._examining_seconds() if system == "teacher" else own for system in self.spec.evaluation.systems]
+        plain = ["sft"] if self.spec.training.compare_with_sft else []
+        each = [self._examining_seconds() if system == "teacher" else own for system in (*self.spec.evaluation.systems, *plain)]
         return None if None in each else sum(seconds or 0.0 for seconds in each)
 
     def _examining_seconds(self) -> float | None:

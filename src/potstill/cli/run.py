@@ -26,6 +26,11 @@ def run(spec: SpecArgument, overrides: SetOption = None, runs: RunsOption = Path
     go(load_spec(spec, overrides or ()), runs, None, dry_run)
 
 
+def adapt(spec: SpecArgument, overrides: SetOption = None, runs: RunsOption = Path("runs"), dry_run: DryRunOption = False) -> None:
+    """Fine-tune the teacher on your gold rows, where the spec has `teacher.adapt`."""
+    go(load_spec(spec, overrides or ()), runs, "adapt", dry_run)
+
+
 def generate(spec: SpecArgument, overrides: SetOption = None, runs: RunsOption = Path("runs"), dry_run: DryRunOption = False) -> None:
     """Have the teacher answer the prompts, and the gates check the answers."""
     go(load_spec(spec, overrides or ()), runs, "generate", dry_run)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-TITLES = {"data": "Data", "generate": "Generate", "train": "Train", "evaluate": "Evaluate", "report": "Report"}
+TITLES = {"data": "Data", "adapt": "Adapt", "generate": "Generate", "train": "Train", "evaluate": "Evaluate", "report": "Report"}
 _PLAIN_SECONDS = 10.0
 
 

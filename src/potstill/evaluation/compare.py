@@ -23,7 +23,7 @@ from potstill.evaluation.intervals import (
 from potstill.records import Interval, Score
 from potstill.tasks.metrics.base import Metric, Prediction
 
-TEACHER, BASELINE, STUDENT = "teacher", "baseline", "student"
+TEACHER, BASELINE, STUDENT, SFT = "teacher", "baseline", "student", "sft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Scores by system and metric, and estimates by metric, system and name (`retention`, `gain`, `gap_recovered`).
+    """Scores by system and metric, and estimates by metric, system and name (`retention`, `gain`, `gap_recovered`, `over_sft`).
 
     `units` is how many rows, or groups of rows, intervals are drawn from.
     """
@@ -57,7 +57,8 @@ def compare_systems(
     """Score each system's predictions of the same n rows, and compare, with paired bootstrap intervals.
 
     Retention is score / teacher's score (for each system but the teacher); gain is score − baseline's score; gap recovered is
-    (score − baseline's) / (teacher's − baseline's), for each system but those two. A ratio is undefined where its denominator is not
+    (score − baseline's) / (teacher's − baseline's), for each system but those two; over sft is the student's score − that of the plain one
+    beside it. A ratio is undefined where its denominator is not
     above zero. Rows of one group are drawn together. Raises DataError where there are no rows.
     """
     clusters = cluster_rows(groups)
@@ -119,6 +120,8 @@ def _estimates(system: str, figures: dict[str, _Figure], units: int, settings: B
         found["gain"] = _estimate([own, baseline], np.subtract, units, settings)
         if teacher is not None:
             found["gap_recovered"] = _estimate([own, baseline, teacher], _gap_recovered, units, settings)
+    if system == STUDENT and SFT in figures:
+        found["over_sft"] = _estimate([own, figures[SFT]], np.subtract, units, settings)
     return found
 
 

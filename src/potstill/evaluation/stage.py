@@ -12,7 +12,7 @@ from typing import Any
 from potstill.data.labels import load_labels
 from potstill.data.splits import open_split
 from potstill.errors import DataError
-from potstill.evaluation.compare import TEACHER, Comparison
+from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
 from potstill.evaluation.score import (
@@ -24,7 +24,7 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
-from potstill.evaluation.systems import Examiner
+from potstill.evaluation.systems import Examiner, examined
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
@@ -40,14 +40,14 @@ DISCARD = ("predictions", "questions.jsonl", "scores.json")
 
 SCHEMA_VERSION = 2
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
-_HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p"}
+_HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p", "adapt"}
 
 
 def inputs(run: Run) -> dict[str, object]:
     """What the scores depend on. The teacher's sampling does not count here: every system answers greedily."""
     spec = run.spec
     made = {**run.stage("data").outputs(), **run.stage("train").outputs()}
-    read = ("data/test.jsonl", "data/labels.json", "training/baseline/", "training/best/")
+    read = ("data/test.jsonl", "data/labels.json", "training/baseline/", "training/best/", "training/sft/best/")
     return {
         "version": SCHEMA_VERSION,
         "task": spec.task.model_dump(mode="json"),
@@ -64,7 +64,7 @@ def inputs(run: Run) -> dict[str, object]:
 def outputs(run: Run) -> list[Path]:
     """The scores, the questions, and each system's predictions."""
     folder = run.path("evaluation")
-    predictions = [folder / "predictions" / f"{system}.jsonl" for system in run.spec.evaluation.systems]
+    predictions = [folder / "predictions" / f"{system}.jsonl" for system in examined(run)]
     return [folder / "scores.json", folder / "questions.jsonl", *predictions]
 
 
@@ -82,7 +82,7 @@ def work(run: Run, resumed: bool) -> str:
     metrics = _choose_metrics(run, task, labels, questions)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
         examiner = Examiner(run, task, ledger)
-        replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in spec.evaluation.systems}
+        replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in examined(run)}
         scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
         measured = examiner.measure(questions, replies)
     head = {"schema_version": SCHEMA_VERSION, "task": spec.task.type, "rows": len(rows)}
@@ -139,7 +139,9 @@ def _summarise(run: Run, metrics: Sequence[Metric], agreement: Metric, questions
 
 def _agreement_to_json(metric: Metric, agreed: Comparison) -> dict[str, Any]:
     scores = {system: found[metric.name] for system, found in agreed.scores.items()}
-    return {"metric": metric.name, "title": metric.title, "scores": scores_to_json(scores)}
+    over_sft = agreed.estimates[metric.name].get(STUDENT, {}).get("over_sft")
+    plain = {} if over_sft is None else {"over_sft": estimate_to_json(over_sft)}
+    return {"metric": metric.name, "title": metric.title, "scores": scores_to_json(scores), **plain}
 
 
 def _split_measured(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:

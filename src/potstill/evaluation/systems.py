@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill.errors import ModelError
-from potstill.evaluation.compare import TEACHER
+from potstill.evaluation.compare import BASELINE, SFT, STUDENT, TEACHER
 from potstill.evaluation.latency import summarise, time_each, time_recorded
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
@@ -27,8 +27,17 @@ from potstill.store.ledger_sums import Recent
 from potstill.store.run import Run
 from potstill.tasks.base import Task
 
-_FOLDERS = {"baseline": "baseline", "student": "best"}
+_FOLDERS = {BASELINE: "baseline", STUDENT: "best", SFT: "sft/best"}
 _WARM_UP = 1
+
+
+def examined(run: Run) -> tuple[str, ...]:
+    """The systems that the spec names, and before the student the plain one that was trained to be compared with it, if one was."""
+    named = run.spec.evaluation.systems
+    if not run.spec.training.compare_with_sft or "training/sft/summary.json" not in run.stage("train").outputs():
+        return named
+    place = named.index(STUDENT) if STUDENT in named else len(named)
+    return (*named[:place], SFT, *named[place:])
 
 
 class Examiner:

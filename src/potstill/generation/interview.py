@@ -23,6 +23,7 @@ from potstill.records import Completion, Example, Message
 from potstill.spec.sections import GatesSpec, GenerationSpec
 from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
+from potstill.tasks.rationales import rationale_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,17 +286,8 @@ def learnt_rows(outcome: Outcome, learn: str) -> list[Example]:
         )
         rows.append(row)
         if learn == "both" and candidate.reply.rationale:
-            rows.append(_rationale_row(row, turns[-1].messages, candidate.reply.rationale))
+            rows.append(rationale_row(row, turns[-1].messages, candidate.reply.rationale))
     return rows
-
-
-_WHY = "Explain in a few short sentences how to get to the answer. Do not give the answer itself."
-
-
-def _rationale_row(row: Example, asked: tuple[Message, ...], rationale: str) -> Example:
-    question = Message("user", f"{asked[-1].content}\n\n{_WHY}")
-    messages = (*asked[:-1], question, Message("assistant", rationale))
-    return replace(row, id=f"{row.id}#why", messages=messages, trained_turns=(len(asked),), reference=(), distribution=())
 
 
 def _learnt_text(candidate: Candidate, learn: str) -> str:

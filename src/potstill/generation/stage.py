@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from potstill.models.questions import KEY_VERSION
 from potstill.models.recall import recall_ledger
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
+from potstill.store.adapted import given_spec, with_adapted
 from potstill.store.atomic import as_json, write_json, write_jsonl
 from potstill.store.events import StageName
 from potstill.store.ledger import Ledger
@@ -62,6 +63,7 @@ _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "data/
 _HOW_TO_REACH = {
     *("api_key_env", "api_key_file", "timeout_s", "connect_timeout_s", "max_attempts", "patience_minutes", "price", "several"),
     *("requests_per_minute", "tokens_per_minute"),
+    "adapt",  # the adapted weights themselves count (`store.adapted`)
 }
 _HOW_TO_ASK = {"concurrency", "budget", "max_failed", "pilot", "ledger", "mode", "batch_size", "judge", "qualify"}
 
@@ -106,12 +108,17 @@ def work(run: Run, resumed: bool) -> str:
     check_gates(run.spec.gates)
     task = build_task(run.spec.task, load_labels(run))
     train, validation = (open_split(run, split, "generation") for split in ("train", "validation"))
-    path, made_of = _panel_path(run), inputs(run)
+    path, made_of = _panel_path(run), _made_of(run)
     with open_panel(run.spec, task) as panel:
         note_panel(path, panel, made_of, complete=False)
         summary = generate(run, task, panel, train, validation)
         note_panel(path, panel, made_of, complete=True)
     return summary
+
+
+def _made_of(run: Run) -> dict[str, Any]:
+    """The stage's inputs as they are on record, wherever the run folder lies."""
+    return with_adapted(run, inputs(replace(run, spec=given_spec(run))))
 
 
 def generate(run: Run, task: Task, panel: Panel, train: Sequence[Example], validation: Sequence[Example]) -> str:
@@ -284,7 +291,7 @@ def recall_answers(run: Run) -> Iterator[tuple[Interview, Sequence[Example]]]:
 
 
 def _require_same(run: Run, noted: Noted) -> None:
-    now = {name: value for name, value in as_json(inputs(run)).items() if name != "gates"}
+    now = {name: value for name, value in as_json(_made_of(run)).items() if name != "gates"}
     if changed := _differing(noted.inputs, now):
         raise StoreError(
             f"{_panel_path(run)}: the answers that are there are not those of this spec, which differs in {', '.join(changed)}, and other "

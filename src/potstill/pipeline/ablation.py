@@ -18,6 +18,7 @@ from potstill.generation.stage import recall_answers
 from potstill.pipeline.effects import Design, Effect, effect
 from potstill.pipeline.rehearsal import Arm, Outcome, Rehearsal
 from potstill.spec import RunSpec
+from potstill.store.adapted import taught
 from potstill.store.atomic import write_json
 from potstill.store.events import EventLog, Listener, RunFailed
 from potstill.store.run import Run, RunLock, open_run
@@ -63,7 +64,7 @@ def ablate_gates(spec: RunSpec, folder: Path, *, seeds: int = 3, listeners: Sequ
     with RunLock(folder):
         run = open_run(spec, folder, tuple(listeners))
         with _said_when_stopped(run.events):
-            return _ablate(run, tuple(spec.seed + number for number in range(seeds)))
+            return _ablate(taught(run), tuple(spec.seed + number for number in range(seeds)))
 
 
 def _ablate(run: Run, seeds: tuple[int, ...]) -> dict[str, Any]:

@@ -145,8 +145,18 @@ class Machine:
 def training_seconds(spec: RunSpec, bill: Bill, student: float, teacher: float, machine: Machine) -> float:
     """Seconds of training a student of so many weights; a teacher whose probabilities are learnt (0: none) reads in every epoch, or once
     where they are cached."""
-    readings = 0.0 if spec.training.objective == "sft" else spec.training.epochs if targets_kind(spec) == "live" else 1.0
-    return machine.training(bill, spec.training.epochs, student) + readings * machine.asking(bill, teacher)
+    by_text = spec.training.objective == "sft"
+    readings = 0.0 if by_text else spec.training.epochs if targets_kind(spec) == "live" else 1.0
+    students = 2 if spec.training.compare_with_sft and not by_text else 1
+    return students * machine.training(bill, spec.training.epochs, student) + readings * machine.asking(bill, teacher)
+
+
+def adapting_seconds(spec: RunSpec, train: Bill, validation: Bill, teacher: float, machine: Machine) -> float:
+    """Seconds of adapting a teacher, all training rows being gold; `validation` is one answer to each row that it is measured on."""
+    adapt = spec.teacher.adapt
+    if adapt is None:
+        return 0.0
+    return machine.training(train, adapt.epochs, teacher) + (adapt.evaluations + 1) * machine.asking(validation, teacher)
 
 
 def assumed_machine() -> Machine | None:

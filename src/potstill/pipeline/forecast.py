@@ -10,7 +10,16 @@ from potstill.data.labels import load_labels
 from potstill.data.splits import open_split
 from potstill.errors import PotstillError
 from potstill.models.locate import is_local
-from potstill.pipeline.estimate import Bill, Machine, bill_of, latency_bill, measure_split, student_parameters, training_seconds
+from potstill.pipeline.estimate import (
+    Bill,
+    Machine,
+    adapting_seconds,
+    bill_of,
+    latency_bill,
+    measure_split,
+    student_parameters,
+    training_seconds,
+)
 from potstill.spec import RunSpec
 from potstill.store.atomic import read_object
 from potstill.store.events import StageName
@@ -52,12 +61,19 @@ def forecast(run: Run, stages: Sequence[StageName]) -> dict[StageName, float]:
 
 def stage_seconds(spec: RunSpec, load: Load, machine: Machine) -> dict[StageName, float]:
     """Seconds of each stage on a machine."""
+    plain = spec.training.compare_with_sft and spec.training.objective != "sft"
     learning = training_seconds(spec, load.train, load.student, load.teacher, machine)
-    choosing = machine.asking(load.validation, load.student) * spec.training.evaluations
+    choosing = machine.asking(load.validation, load.student) * spec.training.evaluations * (1 + plain)
     weights = {"teacher": load.teacher}
-    evaluating = sum(_examining(spec, load, weights.get(name, load.student), machine) for name in spec.evaluation.systems)
-    asking = machine.asking(load.train, load.teacher)
-    return {"data": 0.0, "generate": asking, "train": learning + choosing, "evaluate": evaluating, "report": 0.0}
+    systems = (*spec.evaluation.systems, *["sft"] * plain)
+    return {
+        "data": 0.0,
+        "adapt": adapting_seconds(spec, load.train, load.validation, load.teacher, machine),
+        "generate": machine.asking(load.train, load.teacher),
+        "train": learning + choosing,
+        "evaluate": sum(_examining(spec, load, weights.get(name, load.student), machine) for name in systems),
+        "report": 0.0,
+    }
 
 
 def _examining(spec: RunSpec, load: Load, weights: float, machine: Machine) -> float:

@@ -90,8 +90,8 @@ class Rehearsal:
             "student": self._origin,
             "objective": self._objective_name,
             "targets": spec.targets.model_dump(mode="json", exclude={"cache"}),
-            # How often checkpoints are saved changes nothing that is learnt.
-            "training": self._training().model_dump(mode="json", exclude={"save_minutes"}),
+            # How often checkpoints are saved changes nothing that is learnt, and no arm has another beside it.
+            "training": self._training().model_dump(mode="json", exclude={"save_minutes", "compare_with_sft"}),
             "steps": self._course.get("steps"),
             "questions": fingerprint([[[m.to_json() for m in q.messages], q.references, q.unit] for q in validation.questions]),
             "metric": [validation.metric.name, spec.task.model_dump(mode="json")],

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-from potstill.errors import ModelError, PotstillError, StoreError
+from potstill.errors import ModelError, PotstillError, SpecError, StoreError
 from potstill.spec import RunSpec
+from potstill.store.adapted import taught, with_adapted
 from potstill.store.events import (
     EventLog,
     Listener,
@@ -28,11 +29,16 @@ from potstill.store.run import Run, RunLock, StageRecord, open_run
 # Modules are named, not imported: training brings torch, which `potstill --help` and a dry run do without.
 STAGES: dict[StageName, str] = {
     "data": "potstill.data.stage",
+    "adapt": "potstill.training.adaptation",
     "generate": "potstill.generation.stage",
     "train": "potstill.training.stage",
     "evaluate": "potstill.evaluation.stage",
     "report": "potstill.report.stage",
 }
+
+
+_WORK_WITH_THE_TEACHER: tuple[StageName, ...] = ("generate", "train", "evaluate")
+"""Stages that see an adapted teacher in the given one's place; the others tell of the spec as it was given."""
 
 
 class Stage(Protocol):
@@ -70,10 +76,11 @@ def run_pipeline(spec: RunSpec, folder: Path, *, until: StageName | None = None,
 
     Raises what the stages raise; the folder is then as good as before, and the same call goes on where this one stopped.
     """
+    names = stages_of(spec, until)
     with at_work(spec, folder, listeners) as run:
-        look_ahead(run, stages_until(until))
-        for name in stages_until(until):
-            bring_up(run, name, stages_until(until))
+        look_ahead(run, names)
+        for name in names:
+            bring_up(run, name, names)
     return run
 
 
@@ -104,10 +111,10 @@ def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = 
     run = open_run(spec, folder, tuple(listeners))
     with RunLock(folder):
         stage, record = importlib.import_module(STAGES["generate"]), run.stage("generate")
-        inputs = stage.inputs(run)
+        inputs = inputs_of(run, "generate")
         started = time.monotonic()
         run.events.emit(StageStarted("generate", resumed=True))
-        judged = stage.judge_again(run)
+        judged = stage.judge_again(taught(run))
         # Only now, so that a refusal changes nothing; after a kill on the way the files are not those on record, and are made again.
         record.begin(inputs)
         if judged.whole:
@@ -118,7 +125,7 @@ def judge_again(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] = 
 
 def plan_run(spec: RunSpec, folder: Path, *, until: StageName | None = None) -> list[Plan]:
     """What `run_pipeline` would do now. Nothing is written."""
-    return _plan(Run(spec, folder, EventLog()), stages_until(until))
+    return _plan(Run(spec, folder, EventLog()), stages_of(spec, until))
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def _plan(run: Run, names: Sequence[StageName]) -> list[Plan]:
         if any(plan.action != "skip" for plan in plans):
             plans.append(Plan(name, "run", "an earlier stage is made first" if record.exists() else "not yet made"))
             continue
-        inputs = load_stage(name).inputs(foreseen)
+        inputs = inputs_of(foreseen, name)
         foreseen.records[name] = record.foreseen(inputs, load_stage(name).DISCARD)
         plans.append(_plan_stage(name, foreseen.records[name], inputs, put_back=foreseen.records[name] is not record))
     return plans
@@ -156,22 +163,30 @@ def _plan_stage(name: StageName, record: StageRecord, inputs: object, *, put_bac
     return Plan(name, "run", "its inputs changed" if record.exists() else "not yet made")
 
 
-def stages_until(until: StageName | None) -> list[StageName]:
-    """The stages in order, up to and with `until`."""
-    names = list(STAGES)
+def stages_of(spec: RunSpec, until: StageName | None = None) -> list[StageName]:
+    """The stages of a run in order, up to and with `until`. Raises SpecError where that is one that the spec does not ask for."""
+    names = [name for name in STAGES if name != "adapt" or spec.teacher.adapt is not None]
+    if until is not None and until not in names:
+        raise SpecError("there is no teacher to adapt: the spec has no `teacher.adapt`; `teacher: {adapt: {}}` takes its defaults")
     return names if until is None else names[: names.index(until) + 1]
+
+
+def inputs_of(run: Run, name: StageName) -> dict[str, object]:
+    """Everything that a stage's outputs depend on."""
+    inputs = load_stage(name).inputs(run)
+    return with_adapted(run, inputs) if name in _WORK_WITH_THE_TEACHER else inputs
 
 
 def look_ahead(run: Run, names: Sequence[StageName]) -> None:
     """Fail now where training would fail after the teacher was paid."""
-    if "train" in names and _plan(run, stages_until("generate"))[-1].action != "skip":
+    if "train" in names and _plan(run, stages_of(run.spec, "generate"))[-1].action != "skip":
         load_stage("train").preflight(run)
 
 
 def bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
     """Run one of `names` where its outputs do not stand."""
     stage, record = load_stage(name), run.stage(name)
-    inputs = stage.inputs(run)
+    inputs = inputs_of(run, name)
     record.reclaim(inputs, stage.DISCARD)
     if record.stands(inputs):
         run.events.emit(StageSkipped(name))
@@ -180,7 +195,7 @@ def bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:
     try:
         resumed = record.begin(inputs, discard=stage.DISCARD)
         run.events.emit(_started(run, name, names, resumed))
-        summary = stage.work(run, resumed)
+        summary = stage.work(taught(run) if name in _WORK_WITH_THE_TEACHER else run, resumed)
         outputs = stage.outputs(run)
         missing = [path for path in outputs if not path.exists()]
         if missing:

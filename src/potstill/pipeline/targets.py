@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from potstill.pipeline.run import at_work, bring_up, load_stage, look_ahead, stages_until
+from potstill.pipeline.run import at_work, bring_up, inputs_of, load_stage, look_ahead, stages_of
 from potstill.spec import RunSpec
+from potstill.store.adapted import taught
 from potstill.store.events import Listener
 
 if TYPE_CHECKING:
@@ -25,15 +26,16 @@ def make_targets(spec: RunSpec, folder: Path, *, listeners: Sequence[Listener] =
         from potstill.training import stage
 
         stage.check_cached(run)
-        look_ahead(run, stages_until("train"))
-        for name in stages_until("generate"):
-            bring_up(run, name, stages_until("generate"))
-        inputs, record = stage.inputs(run), run.stage("train")
+        look_ahead(run, stages_of(spec, "train"))
+        before = stages_of(spec, "generate")
+        for name in before:
+            bring_up(run, name, before)
+        inputs, record = inputs_of(run, "train"), run.stage("train")
         record.reclaim(inputs, stage.DISCARD)
         try:
             if not record.stands(inputs):
                 record.begin(inputs, discard=stage.DISCARD)
-            return stage.keep_targets(run)
+            return stage.keep_targets(taught(run))
         except BaseException:
             record.put_back(stage.DISCARD)
             raise

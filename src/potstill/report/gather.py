@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from potstill.models import catalogue
 from potstill.report.charts import Point
+from potstill.report.distillation import told
 from potstill.report.machine import describe_machine, package_versions
 from potstill.spec import RunSpec
 from potstill.store.atomic import read_json, read_jsonl
@@ -24,8 +25,9 @@ def gather_report(run: Run) -> dict[str, Any]:
     """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`.
 
     Keys: `schema_version`, `potstill`, `name`, `seed`, `evaluation` (`scores.json` without its timings), `data`, `generation`,
-    `training` (what those stages wrote of themselves), `spec` (without anybody's folders), `models` (what the catalogue knows of
-    them), `versions`, `machine`, `timings`.
+    `training` (what those stages wrote of themselves), `adaptation` (likewise, where the teacher was adapted), `sft` and `distillation`
+    (where the student is compared with plain fine-tuning), `spec` (without anybody's folders), `models` (what the catalogue knows of them),
+    `versions`, `machine`, `timings`.
     """
     evaluation = read_json(run.path("evaluation", "scores.json"))
     systems = evaluation.pop("timings")
@@ -34,11 +36,18 @@ def gather_report(run: Run) -> dict[str, Any]:
         "generation": read_json(run.path("generation", "usage.json")),
         "training": read_json(run.path("training", "summary.json")),
     }
+    compared = run.path("training", "sft", "summary.json")
+    if compared.exists():
+        parts["sft"] = read_json(compared)
+    if run.spec.teacher.adapt is not None:
+        parts["adaptation"] = read_json(run.path("adaptation", "summary.json"))
     steady, clock = {}, {}
     for name, part in parts.items():
         steady[name] = {key: value for key, value in part.items() if key not in CLOCK_KEYS}
         clock[name] = {key: value for key, value in part.items() if key in CLOCK_KEYS}
     versions = package_versions()
+    if run.spec.training.compare_with_sft:
+        steady["distillation"] = told(evaluation)
     return {
         "schema_version": SCHEMA_VERSION,
         "potstill": versions.get("potstill", "unknown"),
@@ -89,10 +98,14 @@ def question_rows(run: Run, limit: int) -> list[dict[str, Any]]:
     rows = [dict(row) for row in islice(read_jsonl(run.path("evaluation", "questions.jsonl")), limit)]
     for row in rows:
         row["replies"] = {}
-    for system in run.spec.evaluation.systems:
+    for system in _answered(run):
         for row, reply in zip(rows, read_jsonl(run.path("evaluation", "predictions", f"{system}.jsonl")), strict=False):
             row["replies"][system] = {key: reply[key] for key in ("text", "answer", "finish_reason")}
     return rows
+
+
+def _answered(run: Run) -> list[str]:
+    return list(read_json(run.path("evaluation", "scores.json"))["systems"])
 
 
 def training_series(run: Run) -> tuple[list[Point], dict[str, list[Point]]]:

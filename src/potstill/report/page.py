@@ -31,6 +31,7 @@ def render_html(report: dict[str, Any], rows: Sequence[dict[str, Any]], series: 
         headline=headline(report),
         table=comparison_table(report),
         measured_note=_measured_note(report),
+        distillation=_distillation(report),
         intervals=_interval_charts(report),
         estimates=_estimate_rows(report),
         curves=_curves(report, series),
@@ -55,6 +56,7 @@ def render_card(report: dict[str, Any]) -> str:
         rows=[[_cell(cell) for cell in row] for row in table.rows],
         caption=table.caption,
         measured_note=_measured_note(report),
+        distillation=_distillation(report),
         facts=_facts(report),
     )
 
@@ -80,6 +82,10 @@ def _estimate_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
         if student:
             rows.append((report["evaluation"]["metrics"][name]["title"], *cells))
     return rows
+
+
+def _distillation(report: dict[str, Any]) -> str | None:
+    return report["distillation"]["sentence"] if "distillation" in report else None
 
 
 def _gain_text(gain: dict[str, Any] | None) -> str:
@@ -144,6 +150,7 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     machine, spec = report["machine"], report["spec"]
     facts = [
         ("teacher", str(spec["teacher"]["model"])),
+        *([("teacher adapted", _adaptation_text(report))] if "adaptation" in report else []),
         ("student", _origin(report)),
         *((f"{role}'s licence", str(known["licence"])) for role, known in report["models"].items() if known["licence"]),
         *(
@@ -162,6 +169,17 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     if stages:
         facts.append(("time", ", ".join(f"{stage} {duration_text(seconds)}" for stage, seconds in stages.items())))
     return facts
+
+
+def _adaptation_text(report: dict[str, Any]) -> str:
+    """On how many rows, and what it did to the validation score."""
+    adapted = report["adaptation"]
+    text = f"fine-tuned on the references of {adapted['gold_rows']:,} training rows before it was asked"
+    if adapted["metric"] is None:
+        return f"{text}; no validation row has a reference to tell what that did"
+    title = report["evaluation"]["metrics"].get(adapted["metric"], {"title": adapted["metric"]})["title"]
+    before, after = score_text(adapted["metric_before"]), score_text(adapted["best_metric"])
+    return f"{text}; {title} on {adapted['validation_questions']:,} validation questions {before} before, {after} after"
 
 
 def _origin(report: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ NAME: StageName = "report"
 DISCARD: tuple[str, ...] = ()
 
 _ROWS_SHOWN = 50
-_UPSTREAM: tuple[StageName, ...] = ("data", "generate", "train", "evaluate")
+_UPSTREAM: tuple[StageName, ...] = ("data", "adapt", "generate", "train", "evaluate")
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -37,7 +37,8 @@ def work(run: Run, resumed: bool) -> str:
     write_text(run.path("report.html"), render_html(report, question_rows(run, _ROWS_SHOWN), training_series(run)))
     write_text(run.path("model_card.md"), render_card(report))
     write_json(run.path("manifest.json"), _manifest(run, report))
-    return headline(report)
+    told = [report["distillation"]["sentence"]] if "distillation" in report else []
+    return " ".join([headline(report), *told])
 
 
 def _manifest(run: Run, report: dict[str, Any]) -> dict[str, Any]:
@@ -54,5 +55,9 @@ def _manifest(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _upstream(run: Run) -> list[StageName]:
+    return [name for name in _UPSTREAM if name != "adapt" or run.spec.teacher.adapt is not None]
+
+
 def _made(run: Run) -> dict[str, str]:
-    return {path: digest for stage in _UPSTREAM for path, digest in run.stage(stage).outputs().items()}
+    return {path: digest for stage in _upstream(run) for path, digest in run.stage(stage).outputs().items()}

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from potstill.store.atomic import store_error
 
-StageName = Literal["data", "generate", "train", "evaluate", "report"]
+StageName = Literal["data", "adapt", "generate", "train", "evaluate", "report"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from potstill.store.events import EventLog, Listener, StageName
 
 FOLDERS: dict[StageName, str] = {
     "data": "data",
+    "adapt": "adaptation",
     "generate": "generation",
     "train": "training",
     "evaluate": "evaluation",
@@ -27,11 +28,15 @@ FOLDERS: dict[StageName, str] = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its spec, its folder, its events."""
+    """One run: its spec, its folder, its events.
+
+    `given` is the spec as the user gave it, where `spec` names an adapted teacher in place of the given one (`store.adapted`).
+    """
 
     spec: RunSpec
     folder: Path
     events: EventLog
+    given: RunSpec | None = None
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""

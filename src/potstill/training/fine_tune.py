@@ -6,8 +6,8 @@ import contextlib
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,8 @@ class FineTuning:
 
     `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt, as `teaching` says; `folder`
     takes `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
-    weights are kept as the best. `steps` stands in place of the training's epochs.
+    weights are kept as the best. `steps` stands in place of the training's epochs. `weigh` says what each row
+    counts, once all are encoded. `section` is where the spec holds `training`, for advice.
     """
 
     student: WeightsSpec
@@ -54,18 +55,25 @@ class FineTuning:
     seed: int = 0
     events: EventLog = field(default_factory=EventLog)
     steps: int | None = None
+    weigh: Callable[[TokenRows], TokenRows] = lambda rows: rows
+    section: str = "training"
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a training did. `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone."""
+    """What a training did; `steps` are fewer than `steps_planned` where it ended early.
+
+    `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone.
+    """
 
     objective: str
     rows: int
     rows_too_long: int
+    rows_cut: int
     rows_without_answer: int
     parameters: int
     steps: int
+    steps_planned: int
     epochs: float
     batch_size: int
     learning_rate: float
@@ -109,9 +117,9 @@ def encode_job(job: FineTuning, tokenizer: Any, config: Any) -> EncodedRows:
     """The token rows of a training whose student has this tokenizer and config; says which are left out. Raises TrainingError."""
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     limit = min(job.training.max_length, context or job.training.max_length)
-    encoded = encode_rows(tokenizer, job.rows, max_length=limit, positions=job.positions)
+    encoded = encode_rows(tokenizer, job.rows, max_length=limit, positions=job.positions, too_long=job.training.too_long)
     _tell_left_out(job, encoded, limit)
-    return encoded
+    return replace(encoded, rows=job.weigh(encoded.rows))
 
 
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
@@ -130,7 +138,10 @@ def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
 def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
     if encoded.too_long:
         rows = len(encoded.rows) + encoded.too_long
-        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`training.max_length`), and are left out")
+        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`{job.section}.max_length`), and are left out")
+    if encoded.cut:
+        cut = f"{encoded.cut} of {len(encoded.rows)} rows were longer than {limit} tokens (`{job.section}.max_length`)"
+        job.events.warn(f"{cut}, and have lost the beginning of their prompts (`{job.section}.too_long: cut_left`)")
     if encoded.without_answer:
         job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
 
@@ -140,8 +151,8 @@ def _tell_idle_patience(job: FineTuning) -> None:
     # A resolved spec names every key: what differs from the default was asked for.
     if patience != TrainingSpec.model_fields["patience"].default and patience >= evaluations - 1:
         job.events.warn(
-            f"`training.patience` of {patience} never ends a training of {evaluations} evaluations early; "
-            f"set `training.evaluations` to {patience + 2} or more, or a lower patience"
+            f"`{job.section}.patience` of {patience} never ends a training of {evaluations} evaluations early; "
+            f"set `{job.section}.evaluations` to {patience + 2} or more, or a lower patience"
         )
 
 
@@ -163,7 +174,7 @@ def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Lo
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
         trainer = DistillationTrainer(learning, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
-        with _memory_advice(plan, trainer.model, lesson.rows, job.events):
+        with _memory_advice(plan, trainer.model, lesson.rows, job):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return list(trainer.state.log_history)
 
@@ -192,7 +203,7 @@ def _higher_is_better(job: FineTuning) -> bool:
 
 
 @contextlib.contextmanager
-def _memory_advice(plan: _Plan, learner: Learner, rows: TokenRows, events: EventLog) -> Iterator[None]:
+def _memory_advice(plan: _Plan, learner: Learner, rows: TokenRows, job: FineTuning) -> Iterator[None]:
     """Warn where memory will hardly do, and say what would where it runs out: torch has an error of its own, or a plain one's words."""
     from potstill.training.memory import Room, free_bytes, room
 
@@ -200,14 +211,14 @@ def _memory_advice(plan: _Plan, learner: Learner, rows: TokenRows, events: Event
     try:
         found = room(learner, rows, pad_id(learner), free_bytes(learner.student.device))
         if found.rows is not None and found.rows < together:
-            events.warn(f"memory may run out with {together} rows at a time; {found.advice(together)}")
+            job.events.warn(f"memory may run out with {together} rows at a time; {found.advice(together, job.section)}")
         yield
     except RuntimeError as error:
         if not re.search("out of memory|allocate memory", str(error)):
             raise
         raise TrainingError(
             f"memory ran out while training {plan.parameters:,} weights, {together} row{'' if together == 1 else 's'} at a time "
-            f"({str(error).splitlines()[0]}); {found.advice(together)}"
+            f"({str(error).splitlines()[0]}); {found.advice(together, job.section)}"
         ) from None
 
 
@@ -280,9 +291,11 @@ def _summary(job: FineTuning, objective: Objective, encoded: EncodedRows, plan: 
         objective=objective.name,
         rows=len(encoded.rows),
         rows_too_long=encoded.too_long,
+        rows_cut=encoded.cut,
         rows_without_answer=encoded.without_answer,
         parameters=plan.parameters,
         steps=int(counts["step"]),
+        steps_planned=plan.steps,
         epochs=float(counts["epoch"]),
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,

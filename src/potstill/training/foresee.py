@@ -33,6 +33,14 @@ class Foreseen:
     problems: tuple[str, ...]
 
 
+def adapt_problem(spec: RunSpec) -> str | None:
+    """Why the teacher cannot be adapted, where it is to be."""
+    if spec.teacher.adapt is None or is_local(spec.teacher):
+        return None
+    what = "answers from a recording" if spec.teacher.replay is not None else "is an endpoint"
+    return f"`teacher.adapt` trains a teacher's weights, but {spec.teacher.title} {what}: take a local teacher, or remove `adapt`"
+
+
 def foresee(spec: RunSpec, *, fetch: bool = False) -> Foreseen:
     """Look up the models that a run loads, and whether they fit each other and the spec; with `fetch` they are brought here first."""
     teacher = look_up(weights_of(spec.teacher), fetch=fetch) if is_local(spec.teacher) else None
@@ -64,6 +72,7 @@ def demand(spec: RunSpec) -> str | None:
 def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
     if teacher is not None:
         yield from (f"teacher: {problem}" for problem in teacher.problems)
+    yield from filter(None, [adapt_problem(spec)])
     if origin is None:
         yield f"student: {NO_ORIGIN}"
     else:

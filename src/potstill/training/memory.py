@@ -24,14 +24,14 @@ class Room:
     rows: int | None
     row_bytes: int
 
-    def advice(self, together: int) -> str:
-        """What to do where `together` rows at once are too many."""
-        smaller = "lower `training.max_length`, or choose a smaller student"
+    def advice(self, together: int, section: str = "training") -> str:
+        """What to do where `together` rows at once are too many; `section` of the spec says how many there are."""
+        smaller = f"lower `{section}.max_length`, or choose a smaller student"
         if together == 1 or self.rows == 0:
             return smaller
         value = "lower" if self.rows is None or self.rows >= together else f"to {self.rows}"
         takes = f"the longest row takes about {max(self.row_bytes / 2**20, 1):,.0f} MB: "
-        return f"{takes}set `training.micro_batch_size` {value} (fewer rows at once, in as many steps), then {smaller}"
+        return f"{takes}set `{section}.micro_batch_size` {value} (fewer rows at once, in as many steps), then {smaller}"
 
 
 def room(learner: nn.Module, rows: TokenRows, pad_id: int, free: int | None) -> Room:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from potstill.models.weights import Weights
     from potstill.training.batches import TokenRows
     from potstill.training.fine_tune import FineTuning
+    from potstill.training.mixture import Mixture
     from potstill.training.student import Student
     from potstill.training.targets.live_teacher import LiveTeacher
     from potstill.training.validation import Validation
@@ -64,7 +65,7 @@ def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weigh
     standing = read_student(folder)
     if standing is not None:
         return standing
-    spec = run.spec
+    spec, rows = run.spec, _mixture(run, rows).rows
     task = build_task(spec.task, load_labels(run))
     origin_spec = _origin(run)
     origin = teacher if teacher is not None and origin_spec == weights_of(spec.teacher) else load_weights(origin_spec)
@@ -123,16 +124,19 @@ def _with_features(run: Run, ingredients: Ingredients, teacher: LiveTeacher, stu
     return teaching
 
 
-def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:
-    """The training that the spec asks for, of `student` on `rows`, into `folder`; validated by nobody."""
+def fine_tuning(
+    run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path, *, answers_alone: bool = False
+) -> FineTuning:
+    """The training that the spec asks for, of `student` on accepted `rows` and what is mixed in, into `folder`; validated by nobody."""
     from potstill.training.fine_tune import FineTuning
 
-    spec = run.spec
+    spec, mixture = run.spec, _mixture(run, rows, answers_alone=answers_alone)
     return FineTuning(
         student=student_weights(spec, student.folder),
-        rows=rows,
+        rows=mixture.rows,
         folder=folder,
-        teaching=teaching,
+        teaching=mixture.teach(teaching),
+        weigh=mixture.weigh,
         training=spec.training,
         positions=spec.targets.positions,
         carved=spec.student.carve is not None,
@@ -171,6 +175,13 @@ def choosing_metric(spec: RunSpec) -> str:
     asked = spec.evaluation.metrics
     # Which metric leads does not hang on the labels, which may come from the data.
     return build_task(spec.task, spec.task.labels or ("a", "b")).metrics[0] if asked == "auto" else asked[0]
+
+
+def _mixture(run: Run, rows: Sequence[Example], *, answers_alone: bool = False) -> Mixture:
+    from potstill.training.mixture import mix
+
+    own_reasons = run.spec.training.objective == "step_by_step" and run.spec.targets.weights.reference > 0
+    return mix(run.spec, rows, open_split(run, "train", "training") if own_reasons else (), answers_alone=answers_alone)
 
 
 def _vocabulary(weights: WeightsSpec) -> dict[str, int]:

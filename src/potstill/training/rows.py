@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,41 +15,81 @@ from potstill.records import Example, Message
 from potstill.training.batches import TokenRows
 
 Positions = Literal["answer", "all"]
+TooLong = Literal["drop", "cut_left", "refuse"]
+_OTHER_WORDS = "\N{REPLACEMENT CHARACTER}"
+"""What no prompt begins with: with it in the first user turn's place, a template writes what does not hang on that turn's words."""
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Token rows, and how many conversations gave none: longer than the limit, or without a trained token."""
+    """Token rows, and how many gave none (longer than the limit, or without a trained token), or lost a part of their prompt (`cut`)."""
 
     rows: TokenRows
     too_long: int = 0
     without_answer: int = 0
+    cut: int = 0
 
 
-def encode_rows(tokenizer: Any, examples: Iterable[Example], *, max_length: int, positions: Positions = "answer") -> EncodedRows:
+def encode_rows(
+    tokenizer: Any, examples: Iterable[Example], *, max_length: int, positions: Positions = "answer", too_long: TooLong = "drop"
+) -> EncodedRows:
     """Token rows of conversations whose `trained_turns` are answers.
 
-    With `positions` "all" every token but a row's first is trained. Rows of more than `max_length` tokens are left out and
-    counted. Raises TrainingError where nothing is left.
+    With `positions` "all" every token but a row's first is trained. Rows of more than `max_length` tokens are left out, or cut by
+    `cut_left` and left out where that is not enough, and counted. Raises TrainingError where nothing is left, or, with "refuse", where one
+    is too long.
     """
     ids_list, trained_list, origins = [], [], []
-    too_long = without_answer = longest = 0
+    over = without_answer = longest = cut = 0
     for place, example in enumerate(examples):
         sequences = training_sequences(tokenizer, example.messages, example.trained_turns) if example.trained_turns else []
         without_answer += not sequences
         for ids, trained in sequences:
             longest = max(longest, len(ids))
             if len(ids) > max_length:
-                too_long += 1
-                continue
+                shorter = cut_left(tokenizer, example.messages, ids, trained, max_length) if too_long == "cut_left" else None
+                if shorter is None:
+                    over += 1
+                    continue
+                cut, (ids, trained) = cut + 1, shorter
             origins.append(place)
             ids_list.append(np.array(ids, dtype=np.int32))
             trained_list.append(np.ones(len(ids), dtype=np.bool_) if positions == "all" else np.array(trained, dtype=np.bool_))
+    if over and too_long == "refuse":
+        raise TrainingError(
+            f"{over} of {over + len(ids_list)} rows are longer than {max_length} tokens (the longest has {longest}), which "
+            "`too_long: refuse` forbids; raise `max_length` as far as the context allows, shorten the prompts, or set `too_long` to "
+            "`drop` or `cut_left`"
+        )
     if not ids_list:
-        raise TrainingError(_nothing_left(too_long, without_answer, longest, max_length))
+        raise TrainingError(_nothing_left(over, without_answer, longest, max_length))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_list])]).astype(np.int64)
     rows = TokenRows(np.concatenate(ids_list), np.concatenate(trained_list), starts, np.array(origins, dtype=np.int64))
-    return EncodedRows(rows, too_long, without_answer)
+    return EncodedRows(rows, over, without_answer, cut)
+
+
+def cut_left(
+    tokenizer: Any, messages: Sequence[Message], ids: list[int], trained: list[bool], max_length: int
+) -> tuple[list[int], list[bool]] | None:
+    """A row of `max_length` tokens: its beginning as far as no user turn's words go, and its end.
+
+    Kept at the beginning is what the chat template writes before the words of the first user turn: the token that begins a text, the system
+    turn, the mark of the user's turn. At the end, the mark that opens the last answer, and that answer. Of what stands between, the oldest
+    is cut, be it inside a turn. None where what is kept is too long already.
+    """
+    first = next((place for place, message in enumerate(messages) if message.role == "user"), 0)
+    other = prompt_ids(tokenizer, (*messages[:first], Message("user", _OTHER_WORDS)))
+    answer = len(trained) - trained[::-1].index(False)
+    head, opening = _in_common(ids, other), _in_common(ids[answer - 1 :: -1], other[::-1])
+    if head + opening + len(ids) - answer > max_length:
+        return None
+    end = len(ids) - (max_length - head)
+    return ids[:head] + ids[end:], trained[:head] + trained[end:]
+
+
+def _in_common(some: Sequence[int], others: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(some, others, strict=False)))
 
 
 def vocabulary_use(tokenizer: Any, prompts: Iterable[Sequence[Message]], accepted: Iterable[Example]) -> Iterator[list[int]]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.data.ondisk import Dataset
 from potstill.errors import CapabilityError, ModelError, SpecError
-from potstill.models.folder import weight_files
 from potstill.models.locate import teacher_stamp, template_stamp, weights_stamp
 from potstill.spec.sections import WeightsSpec
 from potstill.store.events import StageName
@@ -26,14 +25,15 @@ from potstill.training.recipe import (
     objective_name,
 )
 from potstill.training.settings import targets_kind
-from potstill.training.summary import read_summary, write_summary
+from potstill.training.sft_beside import COMPARED, compare_with_sft
+from potstill.training.summary import model_files, read_summary, student_files, write_summary
 
 if TYPE_CHECKING:
     from potstill.training.cached import Kept
     from potstill.training.validation import Validation
 
 NAME: StageName = "train"
-DISCARD = ("checkpoints", "best", "baseline", "metrics.jsonl", "vocabulary.npy", "student.json", "teacher.json", "summary.json")
+DISCARD = ("checkpoints", "best", "baseline", "sft", "metrics.jsonl", "vocabulary.npy", "student.json", "teacher.json", "summary.json")
 
 VERSION = 2
 _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "generation/accepted.jsonl", "generation/validation.jsonl")
@@ -98,24 +98,17 @@ def work(run: Run, resumed: bool) -> str:
         summary = _train(run, objective_name(run))
     else:
         make_student(run, _accepted(run), run.path("training"))
+    plain = compare_with_sft(run, summary, _accepted(run), resumed=resumed)
     # They exist to be gone on from, are several times as large as the student, and nothing is left to go on from.
     shutil.rmtree(run.path("training", "checkpoints"), ignore_errors=True)
-    return _line(summary)
+    return "; beside it ".join(map(_line, filter(None, [summary, plain])))
 
 
 def outputs(run: Run) -> list[Path]:
-    """The student before and after, the figures, and the summary."""
+    """The student before and after, the figures, and the summary; the same of the plain one beside it."""
     folder = run.path("training")
-    weights = [path for name in ("baseline", "best") for path in _model_files(folder / name)]
-    return [*weights, folder / "metrics.jsonl", folder / "summary.json"]
-
-
-def _model_files(folder: Path) -> list[Path]:
-    """Every file of a model folder, those that it cannot do without whether they stand there or not."""
-    index = folder / "model.safetensors.index.json"
-    weights = weight_files(folder) if index.is_file() else [folder / "model.safetensors"]
-    needed = {folder / "config.json", folder / "tokenizer_config.json", *weights}
-    return sorted(needed | {path for path in folder.rglob("*") if path.is_file()})
+    made = [*model_files(folder / "baseline"), *student_files(folder)]
+    return made if not (folder / COMPARED).is_dir() else [*made, *student_files(folder / COMPARED)]
 
 
 def _train(run: Run, name: ObjectiveName) -> dict[str, Any]:

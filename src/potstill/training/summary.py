@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from potstill.models.folder import identity
+from potstill.models.folder import identity, weight_files
 from potstill.store.atomic import read_json, write_json
 
 _SUMMARY, _BEST = "summary.json", "best"
@@ -33,3 +33,16 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     shutil.rmtree(folder / _BEST, ignore_errors=True)
     path.unlink()
     return None
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Every file of a model folder, those that it cannot do without whether they stand there or not."""
+    index = folder / "model.safetensors.index.json"
+    weights = weight_files(folder) if index.is_file() else [folder / "model.safetensors"]
+    needed = {folder / "config.json", folder / "tokenizer_config.json", *weights}
+    return sorted(needed | {path for path in folder.rglob("*") if path.is_file()})
+
+
+def student_files(folder: Path) -> list[Path]:
+    """What a finished training leaves in its folder for others to read."""
+    return [*model_files(folder / _BEST), folder / "metrics.jsonl", folder / _SUMMARY]

@@ -203,6 +203,20 @@ def test_some_rows_that_are_too_long_are_noted_and_counted(tmp_path: Path, spec:
     assert "note        train: 1 of 12 rows looked at are longer than `training.max_length` (1,024 tokens, four characters" in result.output
 
 
+def test_rows_that_are_too_long_are_a_problem_where_they_are_refused_and_none_where_they_are_cut(
+    tmp_path: Path, spec: dict[str, Any]
+) -> None:
+    rows = [row(word, number) for number, word in enumerate(WORDS[:12])]
+    rows[3]["messages"][0]["content"] += " and so on" * 400
+    write(tmp_path / "train.jsonl", rows)
+    refused = check(tmp_path, spec | {"training": {"too_long": "refuse"}})
+    assert "1 of 12 rows looked at are longer than" in problems(refused)[0]
+    assert "`training.too_long: refuse` forbids that" in problems(refused)[0]
+    cut = check(tmp_path, spec | {"training": {"too_long": "cut_left", "max_length": 8}})
+    assert problems(cut) == []
+    assert "and is cut" in cut.output
+
+
 def test_answers_that_nobody_knows_the_length_of_are_no_mistake(tmp_path: Path, spec: dict[str, Any]) -> None:
     for split in ("train", "validation", "test"):
         rows = [json.loads(line) for line in (tmp_path / f"{split}.jsonl").read_text().splitlines()]

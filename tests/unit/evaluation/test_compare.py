@@ -107,3 +107,13 @@ def test_json_holds_null_where_a_figure_is_undefined():
         {"value": None, "n": 3, "interval": None},
         {"value": None, "interval": None, "undefined": 1.0},
     ]
+
+
+def test_the_difference_to_the_plain_student_is_paired_and_of_the_student_alone():
+    found = compare(sft=9, student=12)
+    over = found.estimates["exact"]["student"]["over_sft"]
+    assert over.value == pytest.approx((12 - 9) / 20)
+    # Paired, only three of twenty rows differ, and none in the plain one's favour.
+    assert over.interval.low >= 0
+    assert found.estimates["exact"]["sft"] == {}
+    assert compare(sft=9, student=9).estimates["exact"]["student"]["over_sft"].interval.high == 0

@@ -244,6 +244,27 @@ def test_rows_that_are_too_long_are_left_out_counted_and_reported(student, tmp_p
     assert warnings == [f"{summary.rows_too_long} of 24 rows are longer than 38 tokens (`training.max_length`), and are left out"]
 
 
+def test_rows_that_are_cut_are_learnt_counted_and_reported(student, tmp_path):
+    seen = []
+    settings = {"max_length": 38, "epochs": 1.0, "patience": 2, "too_long": "cut_left"}
+    summary = fine_tune(job(student, tmp_path / "run", events=EventLog(listeners=(seen.append,)), training=settings))
+    assert (summary.rows, summary.rows_too_long) == (24, 0)
+    assert 0 < summary.rows_cut < 24
+    [warning] = [event.text for event in seen if isinstance(event, Noticed)]
+    assert warning.startswith(f"{summary.rows_cut} of 24 rows were longer than 38 tokens (`training.max_length`), and have lost")
+
+
+def test_what_rows_count_reaches_the_loss_that_is_trained_on(student, tmp_path):
+    def first_loss(name, weight):
+        def weigh(rows):
+            return replace(rows, weights=np.full(len(rows), weight, dtype=np.float32))
+
+        fine_tune(job(student, tmp_path / name, steps=1, weigh=weigh, validation=None))
+        return json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+
+    assert first_loss("three", 3.0) == pytest.approx(3 * first_loss("one", 1.0), rel=1e-3)
+
+
 def test_nothing_left_to_train_on_says_why(student, tmp_path):
     with pytest.raises(TrainingError, match=r"24 of 24 rows are longer than `training\.max_length` \(8 tokens; the longest has \d+\)"):
         fine_tune(job(student, tmp_path / "run", training={"max_length": 8}))

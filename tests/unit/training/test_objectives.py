@@ -189,6 +189,8 @@ def spec(**training) -> RunSpec:
         ("logits", True, True, "logits"),
         ("sft", True, True, "sft"),
         ("features", True, True, "features"),
+        ("step_by_step", True, True, "logits"),
+        ("step_by_step", False, True, "sft"),
     ],
 )
 def test_auto_takes_probabilities_where_they_can_be_had(wanted, local, same, chosen):

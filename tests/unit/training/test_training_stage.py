@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -276,3 +277,46 @@ def test_everything_that_belongs_to_one_set_of_inputs_is_discarded_with_it(make_
     work(run)
     # Cached targets are found by what they are of, and serve whatever inputs come next.
     assert {path.name for path in run.path("training").iterdir()} - {"targets"} <= set(stage.DISCARD)
+
+
+def test_the_plain_student_beside_is_the_very_one_that_sft_alone_would_have_trained(make_run):
+    run = make_run({"carve": {"layers": 2}}, {"compare_with_sft": True})
+    line = work(run)
+    beside = identity(run.path("training", "sft", "best"))
+    assert "trained by logits" in line
+    assert "beside it 0.0 M weights trained by sft on 12 rows: 6 steps" in line
+    assert beside != identity(run.path("training", "best"))
+    assert run.path("training", "sft", "best", "model.safetensors") in stage.outputs(run)
+    shutil.rmtree(run.path("training"))
+    work(make_run({"carve": {"layers": 2}}, {"objective": "sft"}))
+    assert identity(run.path("training", "best")) == beside
+
+
+def test_a_stage_that_was_cut_beside_its_student_keeps_the_student_and_ends_the_same(make_run):
+    run = make_run({"carve": {"layers": 2}}, {"compare_with_sft": True})
+    work(run)
+    expected, stamp = identity(run.path("training", "sft", "best")), run.path("training", "best", "model.safetensors").stat().st_mtime_ns
+    run.path("training", "sft", "summary.json").unlink()
+    shutil.rmtree(run.path("training", "sft", "best"))
+    work(run, resumed=True)
+    assert identity(run.path("training", "sft", "best")) == expected
+    assert run.path("training", "best", "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_student_that_learns_by_sft_is_compared_with_nobody_and_that_is_said(make_run):
+    seen = []
+    run = make_run({"carve": {"layers": 2}}, {"objective": "sft", "compare_with_sft": True}, listeners=(seen.append,))
+    work(run)
+    assert any("the student learns by `sft` itself" in event.text for event in seen if isinstance(event, Noticed))
+    assert not run.path("training", "sft").exists()
+    assert all(path.is_file() for path in stage.outputs(run))
+
+
+def test_step_by_step_learns_reasons_beside_answers_and_its_trimmed_vocabulary_holds_them(make_run):
+    run = make_run({"carve": {"layers": 2, "vocabulary": "data"}}, {"objective": "step_by_step", "compare_with_sft": True})
+    rows = [replace(example(n, answered=True), rationale=f"It lost exchange rate number {n}.") for n in range(12)]
+    write(run.path("generation", "accepted.jsonl"), rows)
+    work(run)
+    assert (summary(run)["objective"], summary(run)["rows"]) == ("step_by_step/logits", 24)
+    beside = json.loads(run.path("training", "sft", "summary.json").read_text())
+    assert (beside["objective"], beside["rows"], beside["steps"]) == ("sft", 12, summary(run)["steps_planned"])

@@ -15,11 +15,12 @@ from potstill.spec.sections.generation import (
     PromptingSpec,
     QualifySpec,
 )
-from potstill.spec.sections.models import CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
+from potstill.spec.sections.models import AdaptSpec, CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
 from potstill.spec.sections.run import RunSpec
 from potstill.spec.sections.training import FeaturesSpec, LoraSpec, TargetsSpec, TrainingSpec
 
 __all__ = [
+    "AdaptSpec",
     "Auto",
     "BalanceSpec",
     "BudgetSpec",

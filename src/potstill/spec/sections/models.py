@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from potstill.spec.sections.base import Section
+from potstill.spec.sections.base import Auto, Section
 
 _CARRIES_MORE_THAN_AN_ADDRESS = re.compile(r"[?#]|^[^/]*//[^/]*@")
 _NAMES_A_SECRET = re.compile(r"authorization|api[-_]?key|subscription[-_]key|secret|password|cookie|[-_]token$|^token$", re.IGNORECASE)
@@ -51,6 +51,35 @@ class WeightsSpec(Section):
     """Number format of the weights in memory; `auto` is float32 on CPUs and bfloat16 on accelerators that have it."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+
+class AdaptSpec(Section):
+    """How a local teacher is fine-tuned on the training rows that carry a `reference`, before anything else is asked of it.
+
+    What is set here means what it does in `training`. The defaults brought SmolLM2-135M-Instruct from nothing to 86.6 % of 77 labels, with
+    2,000 gold rows.
+    """
+
+    epochs: float = Field(default=2.0, gt=0.0)
+    """Passes over the gold rows. Few: a teacher that knows its rows by heart has little to say of them but their references."""
+    learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    """Peak rate of AdamW; `auto` is 3e-4 for 135 M weights, and lower for larger models (`training.settings.auto_learning_rate`)."""
+    batch_size: Annotated[int, Field(ge=1)] | Auto = 16
+    """Rows a step."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Rows in memory at once; by default the whole batch."""
+    max_length: int = Field(default=1024, ge=8)
+    """Longest row in tokens, prompt and reference."""
+    too_long: Literal["drop", "cut_left", "refuse"] = "drop"
+    """What becomes of longer rows, as in `training`."""
+    evaluations: int = Field(default=4, ge=1)
+    """How often the validation metric is taken; the best checkpoint wins, of equal ones the last."""
+    validation_rows: int = Field(default=64, ge=1)
+    """At most so many validation rows with a `reference` choose the checkpoint."""
+    patience: int = Field(default=2, ge=1)
+    """Stop after so many evaluations in a row without a better metric."""
+    save_minutes: float = Field(default=2.0, gt=0.0)
+    """A checkpoint for resuming is written at least so often."""
 
 
 class TeacherSpec(WeightsSpec):
@@ -102,6 +131,8 @@ class TeacherSpec(WeightsSpec):
     """Among several teachers: its share of the rows."""
     tags: tuple[str, ...] = ()
     """Among several teachers: the tags of the rows that it answers; none: all other rows."""
+    adapt: AdaptSpec | None = None
+    """Fine-tune the teacher on your gold rows first (teacher correction); `{}` takes the defaults. Needs a local teacher."""
 
     @property
     def title(self) -> str:

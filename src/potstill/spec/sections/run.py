@@ -81,6 +81,10 @@ class RunSpec(Section):
     @model_validator(mode="after")
     def _sections_fit_together(self) -> RunSpec:
         misfits = []
+        others = {f"teachers[{place}]": teacher for place, teacher in enumerate(self.teachers) if place}
+        for name, model in (others | {"generation.judge": self.generation.judge}).items():
+            if model is not None and model.adapt is not None:
+                misfits.append(f"`{name}.adapt`: the first teacher alone can be adapted, which is the one that is evaluated")
         if self.student.model is None and self.teacher.base_url is not None:
             misfits.append("a student is carved out of a local model, but the teacher is an endpoint: name one in `student.model`")
         on_text = self.training.objective == "sft" or (self.training.objective == "features" and self.training.features.added_to == "sft")
@@ -94,6 +98,15 @@ class RunSpec(Section):
             misfits.append(
                 f"`task.answer_schema` wants JSON alone, and `generation.prompting.strategy: {strategy}` has more written: take `direct`, "
                 "or remove the schema"
+            )
+        if self.training.objective == "step_by_step" and self.generation.prompting.learn == "rationale_then_answer":
+            misfits.append(
+                "`training.objective: step_by_step` learns answer and reasons as two tasks, and `generation.prompting.learn: "
+                "rationale_then_answer` makes one of them: set `learn: both`"
+            )
+        if self.targets.weights.reference and self.targets.positions == "all":
+            misfits.append(
+                "`targets.weights.reference` has references learnt as text, at tokens of the answer alone: set `targets.positions: answer`"
             )
         if self.engine.kind == "ray" and self.generation.mode == "batch":
             misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")

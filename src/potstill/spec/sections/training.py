@@ -18,6 +18,9 @@ class TargetWeightsSpec(Section):
     """The teacher's probabilities, with an objective that learns from them."""
     text: float = Field(default=0.0, ge=0.0)
     """The tokens that stand in the text, beside the teacher's probabilities."""
+    reference: float = Field(default=0.0, ge=0.0)
+    """Rows with your own `reference` are learnt once more, as text, beside the teacher's answers: what a token of them counts. With
+    `step_by_step`, your own rationales too."""
 
 
 class TargetsSpec(Section):
@@ -122,9 +125,12 @@ class FeaturesSpec(Section):
 class TrainingSpec(Section):
     """How the student is trained."""
 
-    objective: Literal["auto", "sft", "logits", "features"] = "auto"
-    """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `features`: one of the two, and beside it what goes on inside
-    the teacher (`features`). `auto`: `logits` where the teacher is local and shares the student's tokenizer, else `sft`."""
+    objective: Literal["auto", "sft", "logits", "features", "step_by_step"] = "auto"
+    """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
+    student's tokenizer, else `sft`. `features`: one of the two, and beside it what goes on inside the teacher (`features`).
+    `step_by_step`: the answer and the reasons for it as two tasks (Hsieh et al. 2023, arXiv 2305.02301), each learnt as `auto` learns."""
+    rationale_weight: float = Field(default=1.0, gt=0.0)
+    """Of `step_by_step`: the λ of answer + λ · rationale, each of them a mean over its own tokens."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation"] = (
         "forward_kl"
     )
@@ -137,6 +143,9 @@ class TrainingSpec(Section):
     """Train adapters instead of all weights: for students that are too large to be trained whole."""
     features: FeaturesSpec = FeaturesSpec()
     """Of `features`: what is matched, and where."""
+    compare_with_sft: bool = False
+    """Train a second student on the same rows by plain `sft`, in as many steps of the same settings, and report how much better or worse
+    the first is on the test rows: what distillation gave."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
@@ -152,7 +161,10 @@ class TrainingSpec(Section):
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are clipped to this norm."""
     max_length: int = Field(default=1024, ge=8)
-    """Longest row in tokens, prompt and answer; longer rows are left out and counted."""
+    """Longest row in tokens, prompt and answer."""
+    too_long: Literal["drop", "cut_left", "refuse"] = "drop"
+    """Longer rows are left out and counted (`drop`), lose the beginning of what stands between system turn and answer (`cut_left`), or stop
+    the run (`refuse`)."""
     evaluations: int = Field(default=4, ge=1)
     """How often in the run the validation metric is taken; the best checkpoint wins, of equal ones the last."""
     validation_rows: int = Field(default=64, ge=1)

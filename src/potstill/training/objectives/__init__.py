@@ -30,7 +30,8 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     matters), else `sft`. Raises CapabilityError where more of the teacher than its text is demanded, and cannot be
     had.
     """
-    wanted = spec.training.objective
+    # `step_by_step` says which rows are learnt, and what each counts (`training.mixture`); how, is found as `auto` finds it.
+    wanted = "auto" if spec.training.objective == "step_by_step" else spec.training.objective
     if wanted == "sft":
         return "sft"
     if not teacher_is_local:

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from potstill.training.batches import Batch, LengthBatches, TokenRows
 from potstill.training.features import FeatureMatching
 from potstill.training.kernel import Pull
-from potstill.training.losses import Divergence, forward_kl
+from potstill.training.losses import Divergence, cross_entropy, forward_kl
 from potstill.training.targets.base import Targets
+from potstill.training.targets.text import Text
 
 
 @dataclass(frozen=True)
 class Aim:
-    """One part of an objective: `weight` times a divergence to targets; the student is taken at `temperature`."""
+    """One part of an objective: `weight` times a divergence to targets; the student is taken at `temperature`.
+
+    `shares` is how far each of R rows is of this part's concern (0: not at all), and, last, rows that are none of those; None: all are.
+    """
 
     targets: Targets
     divergence: Divergence
     weight: float = 1.0
     temperature: float = 1.0
+    shares: NDArray[np.float32] | None = None
 
     def pull(self, batch: Batch) -> Pull:
         """This part for one batch."""
-        return Pull(self.targets.at(batch), self.divergence, self.weight, self.temperature, batch.weights_N)
+        return Pull(self.targets.at(batch), self.divergence, self.weight, self.temperature, self._weights(batch))
+
+    def _weights(self, batch: Batch) -> Tensor | None:
+        if self.shares is None:
+            return batch.weights_N
+        # Rows that are none of the given ones have negative numbers, and so find the last share.
+        shares_N = torch.from_numpy(np.repeat(self.shares[batch.rows_B], batch.counts_B)).to(batch.labels_N.device)
+        return shares_N if batch.weights_N is None else shares_N * batch.weights_N
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,15 @@ class Objective:
     name: str
     aims: tuple[Aim, ...]
     features: FeatureMatching | None = None
+
+
+def learn_text_of(objective: Objective, is_text_R: NDArray[np.bool_]) -> Objective:
+    """The same objective, but that the rows of `is_text_R` (R,) are learnt by cross-entropy on their own words."""
+    if not is_text_R.any() or all(isinstance(aim.targets, Text) for aim in objective.aims):
+        return objective
+    own = np.append(is_text_R, False).astype(np.float32)
+    others = tuple(replace(aim, shares=(1 - own) * (1 if aim.shares is None else aim.shares)) for aim in objective.aims)
+    return replace(objective, aims=(*others, Aim(Text(), cross_entropy, shares=own)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""The user's own answers as rows to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from potstill.records import Example, Message
+from potstill.tasks.base import Task
+from potstill.tasks.reasons import AfterReasons
+
+
+def gold_rows(task: Task, rows: Iterable[Example]) -> Iterator[Example]:
+    """Each question of `rows` that has a reference, with the first of these as its answer; of a conversation, one row a turn.
+
+    Where the task reads answers after reasons, a row's own `rationale` stands before its answer.
+    """
+    for row in rows:
+        for asked in task.expand(row):
+            messages = task.render(asked)
+            if messages is None or not asked.reference:
+                continue
+            reasons = row.rationale if isinstance(task, AfterReasons) else None
+            answer = f"{reasons}\n\nAnswer: {asked.reference[0]}" if reasons else asked.reference[0]
+            yield replace(row, id=asked.id, messages=(*messages, Message("assistant", answer)), trained_turns=(len(messages),))
