@@ -140,13 +140,19 @@ def timing_seconds(bill: Bill, parameters: float | None) -> float | None:
 
 
 def training_seconds(spec: RunSpec, train: SplitSize, student: float | None, teacher: float | None) -> float | None:
-    """Seconds of training on this machine's processors: six operations a weight and token, and two a weight of a live teacher.
+    """Seconds of training on this machine's processors: six operations a weight and token, two a weight of a live teacher, and two where
+    the student writes itself.
 
     None where the student's size is unknown, or an accelerator does the work.
     """
     if student is None or _has_accelerator():
         return None
-    return (6 * student + 2 * (teacher or 0.0)) * (train.read + train.written) * spec.training.epochs / _machine_flops()
+    return (
+        ((6 + 2 * spec.training.rollouts_a_row) * student + 2 * (teacher or 0.0))
+        * (train.read + train.written)
+        * spec.training.epochs
+        / _machine_flops()
+    )
 
 
 def student_parameters(spec: RunSpec, origin: LocalModel) -> float | None:

@@ -63,7 +63,7 @@ def stage_seconds(spec: RunSpec, load: Load, speed: float) -> dict[StageName, fl
     """
     tokens = load.read + load.written
     live = load.teacher if spec.training.objective != "sft" else 0.0
-    learning = (6 * load.student + 2 * live) * tokens * load.rows["train"] * spec.training.epochs
+    learning = ((6 + 2 * spec.training.rollouts_a_row) * load.student + 2 * live) * tokens * load.rows["train"] * spec.training.epochs
     choosing = 2 * load.student * tokens * min(spec.training.validation_rows, load.rows["validation"]) * spec.training.evaluations
     evaluating = sum(_examining(spec, load, load.teacher if name == "teacher" else load.student, speed) for name in spec.evaluation.systems)
     asking = 2 * load.teacher * tokens * load.rows["train"]

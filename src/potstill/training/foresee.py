@@ -72,9 +72,10 @@ def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
 
 
 def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
-    if spec.targets.positions != "all" and spec.training.objective != "logits":
+    wanted = spec.training.objective
+    if spec.targets.positions != "all" and wanted not in ("logits", "on_policy"):
         return
-    key = "targets.positions: all" if spec.targets.positions == "all" else "training.objective: logits"
+    key = f"training.objective: {wanted}" if wanted == "on_policy" or spec.targets.positions != "all" else "targets.positions: all"
     if teacher is None:
         yield f"`{key}` needs the teacher's probabilities, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
     elif origin is not None and same_tokens(teacher, origin) is False:

@@ -19,12 +19,12 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
+from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective, divergence_name
 from potstill.training.objectives.base import Teaching, always
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
-    from potstill.training.fine_tune import FineTuning
+    from potstill.training.fine_tune import FineTuning, Rollouts
     from potstill.training.student import Student
     from potstill.training.validation import Validation
 
@@ -45,7 +45,7 @@ def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
     """The teacher's weights, where the objective needs them beside the student."""
     from potstill.models.weights import load_weights
 
-    return load_weights(weights_of(run.spec.teacher)) if name == "logits" else None
+    return load_weights(weights_of(run.spec.teacher)) if name in ("logits", "on_policy") else None
 
 
 def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
@@ -87,7 +87,7 @@ def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Wei
     if teacher is not None:
         temperature = spec.targets.teacher_temperature or spec.targets.temperature
         targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=temperature)
-    divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
+    divergence = build_divergence(divergence_name(spec, name), weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
     return always(OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)))
 
@@ -107,6 +107,7 @@ def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[E
         carved=spec.student.carve is not None,
         seed=spec.seed,
         events=run.events,
+        rollouts=_rollouts(run),
     )
 
 
@@ -140,6 +141,16 @@ def choosing_metric(spec: RunSpec) -> str:
     asked = spec.evaluation.metrics
     # Which metric leads does not hang on the labels, which may come from the data.
     return build_task(spec.task, spec.task.labels or ("a", "b")).metrics[0] if asked == "auto" else asked[0]
+
+
+def _rollouts(run: Run) -> Rollouts | None:
+    from potstill.training.fine_tune import Rollouts
+
+    training = run.spec.training
+    if training.objective != "on_policy":
+        return None
+    limit = training.on_policy.max_new_tokens or build_task(run.spec.task, load_labels(run)).max_new_tokens
+    return Rollouts(training.on_policy, limit)
 
 
 def _vocabulary(weights: WeightsSpec) -> dict[str, int]:

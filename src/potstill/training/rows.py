@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.errors import TrainingError
 from potstill.models.chat import prompt_ids, training_sequences
@@ -18,9 +19,13 @@ Positions = Literal["answer", "all"]
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Token rows, and how many conversations gave none: longer than the limit, or without a trained token."""
+    """Token rows, and how many conversations gave none: longer than the limit, or without a trained token.
+
+    `prompts` is how many tokens of each row stand before its last trained turn: what inference sends there.
+    """
 
     rows: TokenRows
+    prompts: NDArray[np.int64]
     too_long: int = 0
     without_answer: int = 0
 
@@ -31,7 +36,7 @@ def encode_rows(tokenizer: Any, examples: Iterable[Example], *, max_length: int,
     With `positions` "all" every token but a row's first is trained. Rows of more than `max_length` tokens are left out and
     counted. Raises TrainingError where nothing is left.
     """
-    ids_list, trained_list, origins = [], [], []
+    ids_list, trained_list, origins, prompts = [], [], [], []
     too_long = without_answer = longest = 0
     for place, example in enumerate(examples):
         sequences = training_sequences(tokenizer, example.messages, example.trained_turns) if example.trained_turns else []
@@ -42,13 +47,14 @@ def encode_rows(tokenizer: Any, examples: Iterable[Example], *, max_length: int,
                 too_long += 1
                 continue
             origins.append(place)
+            prompts.append(len(ids) - trained[::-1].index(False))
             ids_list.append(np.array(ids, dtype=np.int32))
             trained_list.append(np.ones(len(ids), dtype=np.bool_) if positions == "all" else np.array(trained, dtype=np.bool_))
     if not ids_list:
         raise TrainingError(_nothing_left(too_long, without_answer, longest, max_length))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_list])]).astype(np.int64)
     rows = TokenRows(np.concatenate(ids_list), np.concatenate(trained_list), starts, np.array(origins, dtype=np.int64))
-    return EncodedRows(rows, too_long, without_answer)
+    return EncodedRows(rows, np.array(prompts, dtype=np.int64), too_long, without_answer)
 
 
 def vocabulary_use(tokenizer: Any, prompts: Iterable[Sequence[Message]], accepted: Iterable[Example]) -> Iterator[list[int]]:

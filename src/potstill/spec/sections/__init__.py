@@ -17,7 +17,7 @@ from potstill.spec.sections.generation import (
 )
 from potstill.spec.sections.models import CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
 from potstill.spec.sections.run import RunSpec
-from potstill.spec.sections.training import TargetsSpec, TrainingSpec
+from potstill.spec.sections.training import OnPolicySpec, TargetsSpec, TrainingSpec
 
 __all__ = [
     "Auto",
@@ -32,6 +32,7 @@ __all__ = [
     "Fraction",
     "GatesSpec",
     "GenerationSpec",
+    "OnPolicySpec",
     "PersonalDataSpec",
     "PilotSpec",
     "PriceSpec",

@@ -9,6 +9,7 @@ from typing import Any
 from potstill.training.batches import Batch, LengthBatches, TokenRows
 from potstill.training.kernel import Pull
 from potstill.training.losses import Divergence, forward_kl
+from potstill.training.on_policy.source import RolloutSource
 from potstill.training.targets.base import Targets
 
 
@@ -36,11 +37,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learnt from: the rows, the order of their batches, and the objective."""
+    """What is learnt from: the rows, the order of their batches, and the objective; `rollouts` are rows that the student writes itself."""
 
     rows: TokenRows
     batches: LengthBatches
     objective: Objective
+    rollouts: RolloutSource | None = None
 
 
 Teaching = Callable[[TokenRows, Any], Objective]
