@@ -213,6 +213,7 @@ def greedy(weights, rollout):
     """What transformers' own `generate` makes of a rollout's prompt, up to its first stop token."""
     stops = stop_ids(weights.tokenizer, weights.module)
     ids = torch.from_numpy(rollout.ids[: rollout.prompt].astype(np.int64))[None]
+    weights.module.eval()
     written = weights.module.generate(ids, max_new_tokens=6, do_sample=False, eos_token_id=stops, pad_token_id=0)
     return written[0, ids.shape[1] :].tolist()
 
@@ -222,7 +223,10 @@ def test_rollouts_are_what_the_weights_of_that_moment_write(weights):
     found = student_source(weights, given, COLD, refresh=1, share=1.0)
     batches = [collate([given.rows[place] for place in range(8)], 0)]
     seen = []
+    for layer in weights.module.model.layers:
+        layer.self_attn.attention_dropout = 0.9
     for step in range(2):
+        weights.module.train()
         found.mix(step, batches, CPU)
         for rollout in found.buffer.newest():
             assert rollout.ids[rollout.prompt :].tolist() == greedy(weights, rollout)
