@@ -41,6 +41,8 @@ class Continuation:
     stopped: bool
     tokens: int
     """How many were written, the stop token included."""
+    stop_id: int | None = None
+    """The stop token that ended them; None where none did."""
     first_s: float | None = field(default=None, compare=False)
     """Seconds until the batch had its first tokens: reading the prompts, and one step."""
 
@@ -100,6 +102,7 @@ class _Writer:
         self._ids: list[int] = []
         self._tokens = 0
         self._stopped = False
+        self._stop_id: int | None = None
         self._random = random.Random(prompt.seed)
 
     def take(self, token: int) -> None:
@@ -107,7 +110,7 @@ class _Writer:
             return
         self._tokens += 1
         if token in self._stops:
-            self._stopped = True
+            self._stopped, self._stop_id = True, token
         else:
             self._ids.append(token)
             self._stopped = self.prompt.ended is not None and self.prompt.ended(self._ids)
@@ -117,7 +120,7 @@ class _Writer:
         return self._random.random()
 
     def continuation(self, first_s: float | None) -> Continuation:
-        return Continuation(self._ids, self._stopped, self._tokens, first_s)
+        return Continuation(self._ids, self._stopped, self._tokens, self._stop_id, first_s)
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -137,9 +137,9 @@ class Machine:
         """Seconds that a local model takes for answers one by one: then memory, not arithmetic, is what is waited for."""
         return weights * bill.written / _WEIGHTS_ALONE
 
-    def training(self, bill: Bill, epochs: float, student: float) -> float:
-        """Seconds of training: six operations a weight and token."""
-        return 6 * student * bill.tokens * epochs / self.speed
+    def training(self, bill: Bill, epochs: float, student: float, rollouts_a_row: float = 0.0) -> float:
+        """Seconds of training: six operations a weight and token, and two where the student writes itself."""
+        return (6 + 2 * rollouts_a_row) * student * bill.tokens * epochs / self.speed
 
 
 def training_seconds(spec: RunSpec, bill: Bill, student: float, teacher: float, machine: Machine) -> float:
@@ -148,7 +148,8 @@ def training_seconds(spec: RunSpec, bill: Bill, student: float, teacher: float, 
     by_text = spec.training.objective == "sft"
     readings = 0.0 if by_text else spec.training.epochs if targets_kind(spec) == "live" else 1.0
     students = 2 if spec.training.compare_with_sft and not by_text else 1
-    return students * machine.training(bill, spec.training.epochs, student) + readings * machine.asking(bill, teacher)
+    rollouts = spec.training.rollouts_a_row
+    return students * machine.training(bill, spec.training.epochs, student, rollouts) + readings * machine.asking(bill, teacher)
 
 
 def adapting_seconds(spec: RunSpec, train: Bill, validation: Bill, teacher: float, machine: Machine) -> float:

@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+WRITTEN = -1
+"""The place of a row that is none of the given ones: the student wrote it."""
+
 _STEPS_SORTED_TOGETHER = 50
 """So many steps' rows are sorted by length together: enough for little padding, few enough that epochs differ."""
 
@@ -19,9 +22,9 @@ class Batch:
     """Rows that go through a model together, padded on the right.
 
     `input_ids_BT`: tokens. `positions_N`: places in the flattened (B·T) batch whose prediction is trained. `labels_N`: the token
-    that follows each of these places. `tokens`: how many tokens the rows have, padding apart. `rows_B`: which row of all each one is,
-    `counts_B` how many trained positions it has (they stand row after row), and `lengths_B` how many tokens. `weights_N`: what each
-    position counts, None where all count 1.
+    that follows each of these places. `tokens`: how many tokens the rows have, padding apart. `rows_B`: which row of all each one is, or
+    WRITTEN, `counts_B` how many trained positions it has (they stand row after row), and `lengths_B` how many tokens. `weights_N`: what
+    each position counts, None where all count 1.
     """
 
     input_ids_BT: Tensor
@@ -76,7 +79,7 @@ class TokenRows(Sequence["TokenRow"]):
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One row: its token ids, which of them are targets, its place among all rows, and what it counts."""
+    """One row: its token ids, which of them are targets, its place among all rows (WRITTEN: none), and what it counts."""
 
     ids: NDArray[np.int32]
     trained: NDArray[np.bool_]

@@ -8,13 +8,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.errors import TrainingError
 from potstill.models.weights import Weights, load_weights, quiet_transformers
 from potstill.records import Example
-from potstill.spec.sections import TrainingSpec, WeightsSpec
+from potstill.spec.sections import OnPolicySpec, TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.training.adapters import add_adapters
 from potstill.training.batches import LengthBatches, TokenRows
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
     import torch
     from transformers import TrainingArguments
 
+    from potstill.training.on_policy import RolloutSource
     from potstill.training.trainer import Judge
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """That the student writes rows itself, as `spec` says, of at most `max_new_tokens` tokens each."""
+
+    spec: OnPolicySpec
+    max_new_tokens: int
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,8 @@ class FineTuning:
 
     `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt, as `teaching` says; `folder`
     takes `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
-    weights are kept as the best. `steps` stands in place of the training's epochs. `weigh` says what each row
-    counts, once all are encoded. `section` is where the spec holds `training`, for advice.
+    weights are kept as the best. `steps` stands in place of the training's epochs. `weigh` says what each row counts, once all are
+    encoded. `section` is where the spec holds `training`, for advice. With `rollouts` the student writes some rows itself.
     """
 
     student: WeightsSpec
@@ -57,13 +67,16 @@ class FineTuning:
     steps: int | None = None
     weigh: Callable[[TokenRows], TokenRows] = lambda rows: rows
     section: str = "training"
+    rollouts: Rollouts | None = None
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
     """What a training did; `steps` are fewer than `steps_planned` where it ended early.
 
-    `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone.
+    `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone. `rollouts` are the rows that the student wrote
+    itself, of `rollout_length` tokens on average; `writing_share` is the share of the time that this took beside the steps. None where it
+    wrote none.
     """
 
     objective: str
@@ -83,6 +96,9 @@ class TrainingSummary:
     best_step: int
     metric: str | None
     best_metric: float | None
+    rollouts: int = 0
+    rollout_length: float | None = None
+    writing_share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `training/summary.json` holds it."""
@@ -109,17 +125,23 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     encoded = encode_job(job, weights.tokenizer, weights.module.config)
     plan = _plan(job, encoded, count_parameters(weights.module))
     objective = job.teaching(encoded.rows, weights.module)
-    log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective), plan)
+    rollouts = _rollout_source(job, weights, encoded, plan)
+    log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective, rollouts), plan)
     return _summary(job, objective, encoded, plan, log)
 
 
 def encode_job(job: FineTuning, tokenizer: Any, config: Any) -> EncodedRows:
     """The token rows of a training whose student has this tokenizer and config; says which are left out. Raises TrainingError."""
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    limit = min(job.training.max_length, context or job.training.max_length)
+    limit = _longest(job, config)
     encoded = encode_rows(tokenizer, job.rows, max_length=limit, positions=job.positions, too_long=job.training.too_long)
     _tell_left_out(job, encoded, limit)
     return replace(encoded, rows=job.weigh(encoded.rows))
+
+
+def _longest(job: FineTuning, config: Any) -> int:
+    """Most tokens of a row."""
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return min(job.training.max_length, context or job.training.max_length)
 
 
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
@@ -133,6 +155,19 @@ def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
     steps = job.steps or math.ceil(spec.epochs * math.ceil(rows / batch_size))
     batches = LengthBatches(encoded.rows.lengths, batch_size, spec.micro_batch_size or batch_size, job.seed)
     return _Plan(parameters, steps, batch_size, rate, batches)
+
+
+def _rollout_source(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> RolloutSource | None:
+    if job.rollouts is None:
+        return None
+    from potstill.models.transformers_local import TransformersModel
+    from potstill.training.on_policy import RolloutSource, Writing, write
+
+    spec = job.rollouts.spec
+    limit = _longest(job, weights.module.config)
+    writing = Writing(spec.temperature, spec.top_p, job.rollouts.max_new_tokens, limit)
+    student = TransformersModel(weights, name="student")
+    return RolloutSource(partial(write, student), encoded, spec, writing, batch_size=plan.batch_size, seed=job.seed)
 
 
 def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
@@ -156,12 +191,25 @@ def _tell_idle_patience(job: FineTuning) -> None:
         )
 
 
+def _tell_rollouts(job: FineTuning) -> None:
+    if job.rollouts is None:
+        if job.training.on_policy != OnPolicySpec():
+            job.events.warn("`training.on_policy` acts with `training.objective: on_policy` alone, and is not used")
+        return
+    several = sum(len(row.trained_turns) > 1 for row in job.rows)
+    if several:
+        job.events.info(
+            f"{several} of {len(job.rows)} rows have several answers: the student writes the last one anew, after the others as they stand"
+        )
+
+
 def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
     newest, step, log = _standing(job, plan)
     if _is_over(job, plan, step, log):
         return log
     _tell_idle_patience(job)
+    _tell_rollouts(job)
     from potstill.training.reporter import Reporter, Schedule
     from potstill.training.trainer import DistillationTrainer
 
@@ -305,4 +353,7 @@ def _summary(job: FineTuning, objective: Objective, encoded: EncodedRows, plan: 
         best_step=chosen.step if chosen else int(counts["step"]),
         metric=job.validation.metric.name if job.validation else None,
         best_metric=chosen.value if chosen else None,
+        rollouts=int(counts.get("rollouts", 0)),
+        rollout_length=counts["rollout_tokens"] / counts["rollouts"] if "rollouts" in counts else None,
+        writing_share=counts.get("writing_share"),
     )

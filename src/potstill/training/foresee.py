@@ -66,7 +66,7 @@ def demand(spec: RunSpec) -> str | None:
         return "targets.positions: all"
     if spec.targets.kind != "auto":
         return f"targets.kind: {spec.targets.kind}"
-    return f"training.objective: {spec.training.objective}" if spec.training.objective in ("logits", "features") else None
+    return f"training.objective: {spec.training.objective}" if spec.training.objective in ("logits", "features", "on_policy") else None
 
 
 def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:

@@ -16,6 +16,9 @@ from potstill.store.atomic import read_json, store_error, write_text
 
 Log = Sequence[dict[str, Any]]
 
+FIGURES = ("loss", "learning_rate", "tokens_per_s", "rollouts", "rollout_length", "writing_share")
+"""What is told of a step. Where the student writes rows itself: how many so far, the last ones' mean length, and its share of the time."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -78,7 +81,7 @@ class MetricsFile:
             raise store_error(self._path, error) from error
 
     def _line(self, entry: dict[str, Any]) -> str:
-        line: dict[str, Any] = {name: entry[name] for name in ("step", "epoch", "loss", "learning_rate", "tokens_per_s") if name in entry}
+        line: dict[str, Any] = {name: entry[name] for name in ("step", "epoch", *FIGURES) if name in entry}
         if "validation" in entry:
             line["validation"] = {self._metric: entry["validation"]}
         return json.dumps(line) + "\n" if len(line) > 2 else ""

@@ -20,14 +20,14 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective, divergence_name
 from potstill.training.objectives.base import Teaching, always
 from potstill.training.settings import targets_kind
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
     from potstill.training.batches import TokenRows
-    from potstill.training.fine_tune import FineTuning
+    from potstill.training.fine_tune import FineTuning, Rollouts
     from potstill.training.mixture import Mixture
     from potstill.training.student import Student
     from potstill.training.targets.live_teacher import LiveTeacher
@@ -89,7 +89,7 @@ def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Wei
     from potstill.training.targets import LiveTeacher, Targets
 
     spec = run.spec
-    divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
+    divergence = build_divergence(divergence_name(spec, name), weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
     if spec.training.features != FeaturesSpec() and name != "features":
         run.events.warn(f"`training.features` acts with `training.objective: features` alone, and the objective is {name}")
@@ -142,6 +142,7 @@ def fine_tuning(
         carved=spec.student.carve is not None,
         seed=spec.seed,
         events=run.events,
+        rollouts=_rollouts(run),
     )
 
 
@@ -182,6 +183,16 @@ def _mixture(run: Run, rows: Sequence[Example], *, answers_alone: bool = False) 
 
     own_reasons = run.spec.training.objective == "step_by_step" and run.spec.targets.weights.reference > 0
     return mix(run.spec, rows, open_split(run, "train", "training") if own_reasons else (), answers_alone=answers_alone)
+
+
+def _rollouts(run: Run) -> Rollouts | None:
+    from potstill.training.fine_tune import Rollouts
+
+    training = run.spec.training
+    if training.objective != "on_policy":
+        return None
+    limit = training.on_policy.max_new_tokens or build_task(run.spec.task, load_labels(run)).max_new_tokens
+    return Rollouts(training.on_policy, limit)
 
 
 def _vocabulary(weights: WeightsSpec) -> dict[str, int]:

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from potstill.errors import TrainingError
 from potstill.store.events import EventLog, Measured, Progress
-from potstill.training.history import MetricsFile
+from potstill.training.history import FIGURES, MetricsFile
 from potstill.training.trainer import DistillationTrainer
 
 _LOGS_A_RUN = 100
@@ -78,8 +78,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             self._refuse_broken(entry)
             entry |= self._counts()
         self._metrics.append(entry)
-        names = ("loss", "learning_rate", "tokens_per_s", "validation")
-        values = {name: float(entry[name]) for name in names if name in entry}
+        values = {name: float(entry[name]) for name in (*FIGURES, "validation") if name in entry}
         if values:
             self._events.emit(Measured("training", state.global_step, values))
         if "loss" in entry:
@@ -89,7 +88,11 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         tokens = self._trainer.tokens
         rate = (tokens - self._logged_tokens) / max(self.seconds - self._logged_seconds, 1e-9)
         self._logged_seconds, self._logged_tokens = self.seconds, tokens
-        return {"tokens_per_s": rate, "seconds": self.seconds, "tokens": tokens, "trained_tokens": self._trainer.trained_tokens}
+        counts = {"tokens_per_s": rate, "seconds": self.seconds, "tokens": tokens, "trained_tokens": self._trainer.trained_tokens}
+        if self._trainer.rollouts is not None and self._trainer.rollouts.rollouts:
+            counts |= self._trainer.rollouts.figures()
+            counts["writing_share"] = counts["writing_seconds"] / max(counts["writing_seconds"] + self.seconds, 1e-9)
+        return counts
 
     @staticmethod
     def _refuse_broken(entry: dict[str, Any]) -> None:

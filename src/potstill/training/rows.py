@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.errors import TrainingError
 from potstill.models.chat import prompt_ids, training_sequences
@@ -22,9 +23,13 @@ _OTHER_WORDS = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """Token rows, and how many gave none (longer than the limit, or without a trained token), or lost a part of their prompt (`cut`)."""
+    """Token rows, and how many gave none (longer than the limit, or without a trained token), or lost a part of their prompt (`cut`).
+
+    `prompts` is how many tokens of each row stand before its last trained turn: what inference sends there.
+    """
 
     rows: TokenRows
+    prompts: NDArray[np.int64]
     too_long: int = 0
     without_answer: int = 0
     cut: int = 0
@@ -39,7 +44,7 @@ def encode_rows(
     `cut_left` and left out where that is not enough, and counted. Raises TrainingError where nothing is left, or, with "refuse", where one
     is too long.
     """
-    ids_list, trained_list, origins = [], [], []
+    ids_list, trained_list, origins, prompts = [], [], [], []
     over = without_answer = longest = cut = 0
     for place, example in enumerate(examples):
         sequences = training_sequences(tokenizer, example.messages, example.trained_turns) if example.trained_turns else []
@@ -53,6 +58,7 @@ def encode_rows(
                     continue
                 cut, (ids, trained) = cut + 1, shorter
             origins.append(place)
+            prompts.append(len(ids) - trained[::-1].index(False))
             ids_list.append(np.array(ids, dtype=np.int32))
             trained_list.append(np.ones(len(ids), dtype=np.bool_) if positions == "all" else np.array(trained, dtype=np.bool_))
     if over and too_long == "refuse":
@@ -65,7 +71,7 @@ def encode_rows(
         raise TrainingError(_nothing_left(over, without_answer, longest, max_length))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_list])]).astype(np.int64)
     rows = TokenRows(np.concatenate(ids_list), np.concatenate(trained_list), starts, np.array(origins, dtype=np.int64))
-    return EncodedRows(rows, over, without_answer, cut)
+    return EncodedRows(rows, np.array(prompts, dtype=np.int64), over, without_answer, cut)
 
 
 def cut_left(

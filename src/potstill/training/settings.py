@@ -35,7 +35,7 @@ def auto_batch_size(rows: int, epochs: float) -> int:
     return min(max(power, MIN_BATCH), MAX_BATCH)
 
 
-NEEDS_LIVE_TEACHER = ("features",)
+NEEDS_LIVE_TEACHER = ("features", "on_policy")
 """Objectives that ask the teacher for more than what it says of given rows."""
 
 

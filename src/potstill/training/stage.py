@@ -141,7 +141,8 @@ def _validation(run: Run) -> Validation | None:
 
 def _line(summary: dict[str, Any]) -> str:
     best = "" if summary["metric"] is None else f", best {summary['metric']} {summary['best_metric']:.3f} after step {summary['best_step']}"
+    wrote = f", {summary['rollouts']:,} rollouts in {summary['writing_share']:.0%} of the time" if summary.get("rollouts") else ""
     return (
         f"{summary['parameters'] / 1e6:,.1f} M weights trained by {summary['objective']} on {summary['rows']:,} rows: "
-        f"{summary['steps']:,} steps, {summary['tokens_per_s']:,.0f} tokens/s{best}"
+        f"{summary['steps']:,} steps, {summary['tokens_per_s']:,.0f} tokens/s{wrote}{best}"
     )

@@ -47,6 +47,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self._lesson, self._judge = lesson, judge
         self._checkpoints = Checkpoints(Path(args.output_dir))
         self.tokens = self.trained_tokens = 0
+        self.rollouts = lesson.rollouts
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of like length, in the order of seed and epoch."""
@@ -59,6 +60,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> tuple[list[Batch], Tensor]:
         """A step's micro-batches, and its trained tokens over all of them and all processes: what the loss is divided by."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if self.rollouts is not None:
+            batches = self.rollouts.mix(self.state.global_step, batches, device)
         counts = torch.tensor([[sum(len(batch.labels_N) for batch in batches), sum(batch.tokens for batch in batches)]], device=device)
         trained_tokens, tokens = self.accelerator.gather(counts).sum(dim=0)
         self.trained_tokens += int(trained_tokens)
@@ -100,12 +103,16 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         save_file({name: weight.detach() for name, weight in self._trained()}, Path(output_dir, _WEIGHTS))
+        if self.rollouts is not None:
+            self.rollouts.save(Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *_: Any) -> None:
         saved = load_file(Path(resume_from_checkpoint, _WEIGHTS))
         with torch.no_grad():
             for name, weight in self._trained():
                 weight.copy_(saved[name])
+        if self.rollouts is not None:
+            self.rollouts.load(Path(resume_from_checkpoint))
 
     def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         """What changes in training; all else comes with the student."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from potstill.models.weights import load_weights
 from potstill.records import Example, Message, Sampling
-from potstill.spec.sections import FeaturesSpec, TrainingSpec, WeightsSpec
+from potstill.spec.sections import FeaturesSpec, OnPolicySpec, TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.tasks.metrics import build_metric
 from potstill.training.features import FeatureMatching, matched_layers
-from potstill.training.fine_tune import FineTuning
+from potstill.training.fine_tune import FineTuning, Rollouts
 from potstill.training.objectives import OBJECTIVES, Ingredients, Objective
 from potstill.training.objectives.base import always
 from potstill.training.targets.live_teacher import LiveTeacher
@@ -53,11 +53,22 @@ def job(student: Path, folder: Path, **changes: Any) -> FineTuning:
 
 def logits_job(student: Path, folder: Path, **changes: Any) -> FineTuning:
     """The lesson learnt from the probabilities of a teacher that is like the student, but not the same."""
+    return job(student, folder, **{"teaching": always(OBJECTIVES["logits"](ingredients(student))), "positions": "all"} | changes)
+
+
+def on_policy_job(student: Path, folder: Path, on_policy: dict[str, Any] | None = None, **changes: Any) -> FineTuning:
+    """The same, of rows of which the student writes some itself: by default every second step, half of them."""
+    settings = OnPolicySpec(**{"share": 0.5, "refresh": 2, "reuse": 2.0, "buffer": 12, "staleness": 4} | (on_policy or {}))
+    teaching = always(OBJECTIVES["on_policy"](ingredients(student)))
+    return job(student, folder, **{"teaching": teaching, "rollouts": Rollouts(settings, 6)} | changes)
+
+
+def ingredients(student: Path) -> Ingredients:
+    """A teacher that is like the student, but not the same."""
     teacher = load_weights(WeightsSpec(model=str(student), device="cpu")).module
     for layer in teacher.model.layers:
         layer.mlp.down_proj.weight.data.mul_(0.5)
-    objective = OBJECTIVES["logits"](Ingredients(LiveTeacher(teacher, teacher.config.vocab_size)))
-    return job(student, folder, teaching=always(objective), positions="all", **changes)
+    return Ingredients(LiveTeacher(teacher, teacher.config.vocab_size))
 
 
 def features_job(student: Path, folder: Path, features: FeaturesSpec | None = None, **changes: Any) -> FineTuning:

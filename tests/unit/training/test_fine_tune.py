@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from lessons import ANSWERS, features_job, job, logits_job, rows, validation
+from lessons import ANSWERS, features_job, job, logits_job, on_policy_job, rows, validation
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
 
@@ -47,7 +47,7 @@ def student(tiny_teacher, tmp_path):
 def figures(folder):
     """`metrics.jsonl` without what the clock says."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens_per_s"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in ("tokens_per_s", "writing_share")} for line in lines]
 
 
 def test_training_lowers_the_loss_and_writes_a_folder_that_transformers_loads(student, tmp_path, capfd):
@@ -93,6 +93,12 @@ def killed(make, student, folder, training, at):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+def replay_buffer(folder):
+    """What the last checkpoint holds of what the student wrote, the clock apart; None where it wrote nothing."""
+    path = folder / "checkpoints" / "checkpoint-12" / "rollouts.safetensors"
+    return {name: found.tolist() for name, found in load_file(path).items() if name != "seconds"} if path.exists() else None
+
+
 # In the middle of an epoch, and after the evaluation that ends one, before anything of it is saved.
 @pytest.mark.parametrize(
     ("make", "training", "at"),
@@ -103,6 +109,10 @@ def killed(make, student, folder, training, at):
         (job, {"lora": {"rank": 4, "dropout": 0.1}}, (5, "loss")),
         (logits_job, {}, (5, "loss")),
         (features_job, {}, (5, "loss")),
+        # In the middle of what one writing gave, and after a checkpoint at which the student was to write next.
+        (on_policy_job, {"micro_batch_size": 3}, (6, "loss")),
+        (on_policy_job, {"lora": {"rank": 4}}, (6, "loss")),
+        (on_policy_job, {}, (7, "loss")),
     ],
 )
 def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(student, tmp_path, make, training, at):
@@ -122,8 +132,9 @@ def test_a_killed_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(s
     assert next(event.done for event in seen if isinstance(event, Progressed)) == at[0] - 1, "it began anew"
     assert (cut / "best" / "model.safetensors").read_bytes() == (whole / "best" / "model.safetensors").read_bytes()
     assert figures(cut) == figures(whole)
-    timed = {"seconds": 0.0, "tokens_per_s": 0.0}
+    timed = {"seconds": 0.0, "tokens_per_s": 0.0, "writing_share": None}
     assert replace(found, **timed) == replace(expected, **timed)
+    assert replay_buffer(cut) == replay_buffer(whole)
     assert {path.name for path in cut.iterdir()} == {"best", "checkpoints", "metrics.jsonl"}
 
 

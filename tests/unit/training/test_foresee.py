@@ -82,12 +82,13 @@ def test_a_teacher_is_looked_at_too_and_what_both_share_is_told_once(model: Path
     assert [word in line for word, line in zip(("teacher: ", "/nosuch.jinja", "banana", "layers` is 9"), found, strict=True)] == [True] * 4
 
 
-def test_probabilities_need_a_local_teacher_of_the_same_tokens(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", ["logits", "on_policy"])
+def test_probabilities_need_a_local_teacher_of_the_same_tokens(objective: str, model: Path, tmp_path: Path) -> None:
     other = tiny_llama(tmp_path / "other", layers=2)
     tiny_tokenizer(other, vocabulary=300)
     for teacher, words in ((ENDPOINT, "the teacher is an endpoint"), ({"model": str(model)}, "have different ones")):
-        [problem] = foresee(spec_of(teacher, {"model": str(other)}, training={"objective": "logits"})).problems
-        assert "`training.objective: logits` needs" in problem
+        [problem] = foresee(spec_of(teacher, {"model": str(other)}, training={"objective": objective})).problems
+        assert f"`training.objective: {objective}` needs" in problem
         assert words in problem
     assert foresee(spec_of({"model": str(model)}, {"model": str(other)})).problems == ()
 

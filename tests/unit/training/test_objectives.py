@@ -15,7 +15,7 @@ from potstill.training.batches import Batch, TokenRow, collate
 from potstill.training.carve import carve
 from potstill.training.head import head_of, trained_hidden
 from potstill.training.kernel import pulled_loss
-from potstill.training.objectives import OBJECTIVES, Ingredients, choose_objective
+from potstill.training.objectives import OBJECTIVES, Ingredients, choose_objective, divergence_name
 from potstill.training.targets.live_teacher import LiveTeacher
 
 KEPT = np.array(sorted({*range(5, 400, 3), *range(480, 484)}), dtype=np.int64)
@@ -187,6 +187,7 @@ def spec(**training) -> RunSpec:
         ("auto", True, False, "sft"),
         ("auto", False, True, "sft"),
         ("logits", True, True, "logits"),
+        ("on_policy", True, True, "on_policy"),
         ("sft", True, True, "sft"),
         ("features", True, True, "features"),
         ("step_by_step", True, True, "logits"),
@@ -197,11 +198,17 @@ def test_auto_takes_probabilities_where_they_can_be_had(wanted, local, same, cho
     assert choose_objective(spec(objective=wanted), teacher_is_local=local, same_tokens=lambda: same) == chosen
 
 
-@pytest.mark.parametrize(("wanted", "what"), [("logits", "probabilities"), ("features", "hidden states")])
+@pytest.mark.parametrize(("wanted", "what"), [("logits", "probabilities"), ("on_policy", "probabilities"), ("features", "hidden states")])
 @pytest.mark.parametrize(("local", "same", "why"), [(False, True, "is an endpoint"), (True, False, "have different tokenizers")])
 def test_what_is_demanded_of_the_teacher_but_cannot_be_had_stops_the_run(local, same, why, wanted, what):
     with pytest.raises(CapabilityError, match=rf"{wanted} needs the teacher's {what}, but .*{why}.*set `training\.objective: sft`"):
         choose_objective(spec(objective=wanted), teacher_is_local=local, same_tokens=lambda: same)
+
+
+@pytest.mark.parametrize(("objective", "divergence"), [("logits", "forward_kl"), ("on_policy", "jensen_shannon")])
+def test_the_divergence_goes_with_the_objective_where_none_is_asked_for(objective, divergence):
+    assert divergence_name(spec(), objective) == divergence
+    assert divergence_name(spec(divergence="reverse_kl"), objective) == "reverse_kl"
 
 
 def test_prompt_tokens_are_not_trained_on_text_alone():

@@ -272,6 +272,18 @@ def test_the_checkpoint_is_chosen_by_the_first_metric_that_is_asked_for(make_run
     assert stage.inputs(run) == stage.inputs(make_run({"carve": {"layers": 2}}, evaluation={"metrics": ["chrf"]}))
 
 
+@pytest.mark.parametrize(("asked", "most"), [({}, 6), ({"max_new_tokens": 3}, 3)])
+def test_a_student_of_a_trimmed_vocabulary_learns_from_what_it_writes_itself(make_run, asked, most):
+    training = {"objective": "on_policy", "on_policy": {"share": 0.5, "refresh": 2} | asked}
+    run = make_run({"carve": {"layers": 2, "vocabulary": "data"}}, training)
+    line = work(run)
+    found = summary(run)
+    # Six steps of four rows, two of which are written, for two steps at a time, in at most as many tokens as the task has.
+    assert (found["objective"], found["rollouts"]) == ("on_policy", 12)
+    assert 1.0 <= found["rollout_length"] <= most
+    assert f"trained by on_policy on 12 rows: 6 steps, {found['tokens_per_s']:,.0f} tokens/s, 12 rollouts in " in line
+
+
 def test_everything_that_belongs_to_one_set_of_inputs_is_discarded_with_it(make_run):
     run = make_run({"carve": {"layers": 2, "vocabulary": "data"}})
     work(run)

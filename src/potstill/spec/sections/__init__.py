@@ -17,7 +17,7 @@ from potstill.spec.sections.generation import (
 )
 from potstill.spec.sections.models import AdaptSpec, CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
 from potstill.spec.sections.run import RunSpec
-from potstill.spec.sections.training import FeaturesSpec, LoraSpec, TargetsSpec, TrainingSpec
+from potstill.spec.sections.training import FeaturesSpec, LoraSpec, OnPolicySpec, TargetsSpec, TrainingSpec
 
 __all__ = [
     "AdaptSpec",
@@ -35,6 +35,7 @@ __all__ = [
     "GatesSpec",
     "GenerationSpec",
     "LoraSpec",
+    "OnPolicySpec",
     "PersonalDataSpec",
     "PilotSpec",
     "PriceSpec",

@@ -53,9 +53,9 @@ class TargetsSpec(Section):
         """What speaks against these targets in such a training."""
         if self.kind != "auto" and training.objective == "sft":
             yield f"`targets.kind: {self.kind}` needs the teacher's probabilities: set `training.objective: logits`, or `kind: auto`"
-        if self.kind not in ("auto", "live") and training.objective == "features":
-            yield f"`targets.kind: {self.kind}` keeps no hidden states, which `training.objective: features` needs: take `live`, or `auto`"
-        if self.kind == "sampled" and training.divergence != "forward_kl":
+        if self.kind not in ("auto", "live") and training.objective in ("features", "on_policy"):
+            yield f"`targets.kind: {self.kind}`: `training.objective: {training.objective}` needs a teacher at hand; take `live`, or `auto`"
+        if self.kind == "sampled" and training.divergence not in ("auto", "forward_kl"):
             yield (
                 "`targets.kind: sampled` is right on average for `training.divergence: forward_kl` alone, not for "
                 f"{training.divergence}: take forward_kl, or `kind: top_k`"
@@ -122,19 +122,62 @@ class FeaturesSpec(Section):
         return self
 
 
+class OnPolicySpec(Section):
+    """What the student writes itself while it is trained, with `training.objective: on_policy`.
+
+    A row's last trained turn is what is written anew, after the row's own history: in a conversation the earlier answers are the teacher's.
+    """
+
+    share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Of the rows that are learnt from, how many the student wrote; 1: all (λ of Agarwal et al. 2024, arXiv 2306.13649, whose mixture has
+    0.5; given text heals a student that cannot write yet)."""
+    refresh: int = Field(default=8, ge=1)
+    """The student writes every so many steps, for all of them at once: in large batches, with weights that few updates separate from those
+    that learn. 1: before each step, as Agarwal et al. do."""
+    reuse: float = Field(default=1.0, ge=1.0)
+    """How often each rollout is learnt from, on average: more is written less often (Ko et al. 2024, arXiv 2402.03898, §3.2)."""
+    buffer: int = Field(default=1000, ge=1)
+    """At most so many rollouts are kept, the newest (1000: the code of Ko et al. 2024)."""
+    staleness: int | None = Field(default=None, ge=0)
+    """Rollouts that were written more steps ago are not learnt from; by default those of the last writing alone are."""
+    temperature: float = Field(default=1.0, gt=0.0)
+    """The student is sampled at this temperature (1: Agarwal et al. 2024)."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """The student is sampled from the likeliest tokens that have this probability together (1: from all, as the divergence is over all)."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of a rollout; by default those of the task. A row never becomes longer than `training.max_length`."""
+
+    @model_validator(mode="after")
+    def _something_is_fresh(self) -> OnPolicySpec:
+        if self.oldest < self.refresh - 1:
+            raise ValueError(
+                f"`staleness` of {self.staleness} leaves nothing to learn from before the student writes again, every {self.refresh} steps "
+                f"(`refresh`): set it to {self.refresh - 1} or more, or remove it"
+            )
+        return self
+
+    @property
+    def oldest(self) -> int:
+        """How many steps ago a rollout may have been written at most."""
+        return self.refresh - 1 if self.staleness is None else self.staleness
+
+
 class TrainingSpec(Section):
     """How the student is trained."""
 
-    objective: Literal["auto", "sft", "logits", "features", "step_by_step"] = "auto"
-    """`sft`: the teacher's text. `logits`: its probabilities (forward KL). `auto`: `logits` where the teacher is local and shares the
-    student's tokenizer, else `sft`. `features`: one of the two, and beside it what goes on inside the teacher (`features`).
-    `step_by_step`: the answer and the reasons for it as two tasks (Hsieh et al. 2023, arXiv 2305.02301), each learnt as `auto` learns."""
+    objective: Literal["auto", "sft", "logits", "features", "on_policy", "step_by_step"] = "auto"
+    """`sft`: the teacher's text. `logits`: its probabilities. `auto`: `logits` where the teacher is local and shares the student's
+    tokenizer, else `sft`. `features`: one of the two, and beside it what goes on inside the teacher (`features`). `on_policy`: its
+    probabilities, also of text that the student writes (`on_policy`). `step_by_step`: the answer and the reasons for it as two tasks
+    (Hsieh et al. 2023, arXiv 2305.02301), each learnt as `auto` learns."""
     rationale_weight: float = Field(default=1.0, gt=0.0)
     """Of `step_by_step`: the λ of answer + λ · rationale, each of them a mean over its own tokens."""
-    divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation"] = (
-        "forward_kl"
-    )
-    """How the student's distribution is held against the teacher's; docs/methods.md has the formulas."""
+    divergence: Literal[
+        "auto", "forward_kl", "reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation"
+    ] = "auto"
+    """How the student's distribution is held against the teacher's; docs/methods.md has the formulas. `auto`: `jensen_shannon` with
+    `on_policy` (Agarwal et al. 2024, arXiv 2306.13649; it is bounded, so that no text which the teacher finds impossible drowns the
+    others), else `forward_kl`."""
     divergence_weight: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Of `jensen_shannon`: the teacher's share of the mixture (0.5: symmetric; Agarwal et al. 2024, arXiv 2306.13649)."""
     skew: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -146,6 +189,8 @@ class TrainingSpec(Section):
     compare_with_sft: bool = False
     """Train a second student on the same rows by plain `sft`, in as many steps of the same settings, and report how much better or worse
     the first is on the test rows: what distillation gave."""
+    on_policy: OnPolicySpec = OnPolicySpec()
+    """What the student writes itself, and how it is learnt from."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
@@ -174,3 +219,8 @@ class TrainingSpec(Section):
     first quarter is stopped: while the rate still falls, a metric that stands still often rises again."""
     save_minutes: float = Field(default=2.0, gt=0.0)
     """A checkpoint for resuming is written at least so often."""
+
+    @property
+    def rollouts_a_row(self) -> float:
+        """How many rows the student writes for each that it learns from, on average."""
+        return self.on_policy.share / self.on_policy.reuse if self.objective == "on_policy" else 0.0

@@ -7,20 +7,31 @@ from typing import Literal
 
 from potstill.errors import CapabilityError
 from potstill.spec.sections import RunSpec
+from potstill.training.losses import DivergenceName
 from potstill.training.objectives.base import Ingredients, Objective
 from potstill.training.objectives.features import features
 from potstill.training.objectives.logits import logits
+from potstill.training.objectives.on_policy import on_policy
 from potstill.training.objectives.sft import sft
 
-__all__ = ["OBJECTIVES", "Ingredients", "Objective", "ObjectiveName", "choose_objective"]
+__all__ = ["OBJECTIVES", "Ingredients", "Objective", "ObjectiveName", "choose_objective", "divergence_name"]
 
-ObjectiveName = Literal["sft", "logits", "features"]
+ObjectiveName = Literal["sft", "logits", "features", "on_policy"]
 
 OBJECTIVES: dict[ObjectiveName, Callable[[Ingredients], Objective]] = {
     "sft": sft,
     "logits": logits,
     "features": features,
+    "on_policy": on_policy,
 }
+
+
+def divergence_name(spec: RunSpec, objective: ObjectiveName) -> DivergenceName:
+    """The divergence that the spec asks for, or that goes with the objective (`training.divergence: auto`)."""
+    asked = spec.training.divergence
+    if asked == "auto":
+        return "jensen_shannon" if objective == "on_policy" else "forward_kl"
+    return asked
 
 
 def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Callable[[], bool]) -> ObjectiveName:
@@ -39,7 +50,7 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     elif not same_tokens():
         problem = f"the teacher {spec.teacher.model} and the student {spec.student.model} have different tokenizers"
     else:
-        return "features" if wanted == "features" else "logits"
+        return wanted if wanted in ("features", "on_policy") else "logits"
     if wanted != "auto":
         what = "hidden states" if wanted == "features" else "probabilities"
         raise CapabilityError(f"training.objective: {wanted} needs the teacher's {what}, but {problem}; set `training.objective: sft`")

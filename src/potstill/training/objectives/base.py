@@ -15,6 +15,7 @@ from potstill.training.batches import Batch, LengthBatches, TokenRows
 from potstill.training.features import FeatureMatching
 from potstill.training.kernel import Pull
 from potstill.training.losses import Divergence, cross_entropy, forward_kl
+from potstill.training.on_policy.source import RolloutSource
 from potstill.training.targets.base import Targets
 from potstill.training.targets.text import Text
 
@@ -67,11 +68,12 @@ def learn_text_of(objective: Objective, is_text_R: NDArray[np.bool_]) -> Objecti
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learnt from: the rows, the order of their batches, and the objective."""
+    """What is learnt from: the rows, the order of their batches, and the objective; `rollouts` are rows that the student writes itself."""
 
     rows: TokenRows
     batches: LengthBatches
     objective: Objective
+    rollouts: RolloutSource | None = None
 
 
 Teaching = Callable[[TokenRows, Any], Objective]

@@ -3,6 +3,6 @@
 from potstill.training.targets.base import Targets
 from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.targets.stored import SparseArrays, SparseRows, StoredTargets
-from potstill.training.targets.text import Text
+from potstill.training.targets.text import GivenText, Text
 
-__all__ = ["LiveTeacher", "SparseArrays", "SparseRows", "StoredTargets", "Targets", "Text"]
+__all__ = ["GivenText", "LiveTeacher", "SparseArrays", "SparseRows", "StoredTargets", "Targets", "Text"]
