@@ -77,5 +77,5 @@ def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: Local
     key = "targets.positions: all" if spec.targets.positions == "all" else "training.objective: logits"
     if teacher is None:
         yield f"`{key}` needs the teacher's probabilities, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
-    elif origin is not None and same_tokens(teacher, origin) is False:
+    elif origin is not None and same_tokens(origin, teacher) is False:
         yield f"`{key}` needs teacher and student to share a tokenizer, but {teacher.name} and {origin.name} have different ones"

@@ -19,11 +19,13 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, ObjectiveName, choose_objective
-from potstill.training.objectives.base import Teaching, always
+from potstill.training.kinship import ids_of_teacher, require_known, shares_tokens
+from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
+from potstill.training.objectives.base import Teaching
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
+    from potstill.training.batches import TokenRows
     from potstill.training.fine_tune import FineTuning
     from potstill.training.student import Student
     from potstill.training.validation import Validation
@@ -36,7 +38,7 @@ def objective_name(run: Run) -> ObjectiveName:
     def same_tokens() -> bool:
         if spec.student.model is None:
             return True
-        return _vocabulary(spec.student) == _vocabulary(weights_of(spec.teacher))
+        return shares_tokens(_tokenizer(_origin(run)), _tokenizer(weights_of(spec.teacher)), _chats(run))
 
     return choose_objective(spec, teacher_is_local=is_local(spec.teacher), same_tokens=same_tokens)
 
@@ -83,13 +85,20 @@ def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Wei
     from potstill.training.targets.live_teacher import LiveTeacher
 
     spec = run.spec
-    targets = None
+    targets, ids = None, None
     if teacher is not None:
         temperature = spec.targets.teacher_temperature or spec.targets.temperature
-        targets = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=temperature)
+        ids = ids_of_teacher(student, _tokenizer(_origin(run)), teacher.tokenizer)
+        targets = LiveTeacher(teacher.module, student.vocabulary, ids, temperature=temperature)
     divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
-    return always(OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)))
+    objective = OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text))
+
+    def teaching(rows: TokenRows, _module: Any) -> Objective:
+        require_known(rows, ids)
+        return objective
+
+    return teaching
 
 
 def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:
@@ -142,11 +151,21 @@ def choosing_metric(spec: RunSpec) -> str:
     return build_task(spec.task, spec.task.labels or ("a", "b")).metrics[0] if asked == "auto" else asked[0]
 
 
-def _vocabulary(weights: WeightsSpec) -> dict[str, int]:
-    from potstill.models.weights import load_tokenizer
+def _tokenizer(weights: WeightsSpec) -> Any:
+    from potstill.models.weights import load_tokenizer, read_template
 
-    found: dict[str, int] = load_tokenizer(weights).get_vocab()
-    return found
+    tokenizer = load_tokenizer(weights)
+    template = read_template(weights.chat_template)
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+def _chats(run: Run) -> Iterator[tuple[Message, ...]]:
+    """What is asked in the training rows; nothing before they are prepared."""
+    if not run.path("data", "train.jsonl").exists():
+        return iter(())
+    return _prompts(build_task(run.spec.task, load_labels(run)), open_split(run, "train", "training"))
 
 
 def _origin(run: Run) -> WeightsSpec:

@@ -113,6 +113,20 @@ def test_a_student_with_the_teachers_tokenizer_learns_its_probabilities(make_run
     assert summary(run)["objective"] == "logits"
 
 
+def test_a_student_with_the_teachers_tokens_under_other_ids_learns_its_probabilities(make_run, tmp_path, tiny_teacher):
+    from test_kinship import shuffled
+
+    from tiny import tiny_llama
+
+    other = tiny_llama(tmp_path / "other", layers=2, hidden=16, seed=4)
+    student, _ = shuffled(AutoTokenizer.from_pretrained(tiny_teacher))
+    student.save_pretrained(other)
+    run = make_run({"model": str(other)}, {"objective": "logits"})
+    stage.preflight(run)
+    work(run)
+    assert summary(run)["objective"] == "logits"
+
+
 def test_probabilities_of_an_endpoint_are_refused_before_any_work(make_run, tmp_path):
     student = {"model": str(tmp_path / "not-even-there")}
     run = make_run(student, {"objective": "logits"}, {"model": "m", "base_url": "http://127.0.0.1:1/v1"})
