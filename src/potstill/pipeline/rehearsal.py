@@ -119,7 +119,7 @@ class Rehearsal:
 
     def _train(self, arm: Arm, folder: Path, bar: Progress) -> None:
         bar.advance(0, note=f"{arm.name}, seed {arm.seed}")
-        student, teaching = self._student, self._teaching
+        student, teaching = self._student, self._teaching(arm.rows)
         from potstill.training.fine_tune import fine_tune
 
         job = replace(
@@ -159,9 +159,8 @@ class Rehearsal:
         rows = Dataset.of(itertools.chain.from_iterable(self._all_rows))
         return make_student(self._run, rows, self._folder / f"student-{self._origin}", self._teacher)
 
-    @cached_property
-    def _teaching(self) -> Teaching:
-        return build_teaching(self._run, self._objective_name, self._student, self._teacher)
+    def _teaching(self, rows: Dataset) -> Teaching:
+        return build_teaching(self._run, self._objective_name, self._student, self._teacher, rows)
 
 
 class _Relay:

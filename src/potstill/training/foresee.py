@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
-from potstill.models.look_up import LocalModel, device_problem, look_up, same_tokens
+from potstill.models.look_up import LocalModel, device_problem, look_up
 from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.training.foresee_targets import target_problems
 from potstill.training.vocabulary import check_trimmable
 
 NO_ORIGIN = "is carved out of a local model, but the teacher is an endpoint: name one in `student.model`"
@@ -53,7 +54,7 @@ def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | No
         known = teacher.problems if teacher is not None else ()
         yield from (f"student: {problem}" for problem in origin.problems if problem not in known)
         yield from _student_problems(spec, origin)
-    yield from _objective_problems(spec, teacher, origin)
+    yield from target_problems(spec, teacher, origin)
 
 
 def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
@@ -69,13 +70,3 @@ def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
             check_trimmable(json.loads(origin.tokenizer.to_str()))
         except ModelError as error:
             yield f"student: {origin.name}: {error}"
-
-
-def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
-    if spec.targets.positions != "all" and spec.training.objective != "logits":
-        return
-    key = "targets.positions: all" if spec.targets.positions == "all" else "training.objective: logits"
-    if teacher is None:
-        yield f"`{key}` needs the teacher's probabilities, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
-    elif origin is not None and same_tokens(origin, teacher) is False:
-        yield f"`{key}` needs teacher and student to share a tokenizer, but {teacher.name} and {origin.name} have different ones"

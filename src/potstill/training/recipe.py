@@ -14,12 +14,13 @@ from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.records import Example, Message, Sampling
 from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.spec.sections.training import BESIDE_ANSWERS
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.kinship import ids_of_teacher, require_known, shares_tokens
+from potstill.training.kinship import shares_tokens
 from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective
 from potstill.training.objectives.base import Teaching
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from potstill.models.weights import Weights
     from potstill.training.batches import TokenRows
     from potstill.training.fine_tune import FineTuning
+    from potstill.training.sources import Source
     from potstill.training.student import Student
     from potstill.training.validation import Validation
 
@@ -36,18 +38,20 @@ def objective_name(run: Run) -> ObjectiveName:
     spec = run.spec
 
     def same_tokens() -> bool:
-        if spec.student.model is None:
+        if spec.student.model is None and len(spec.all_teachers) == 1:
             return True
-        return shares_tokens(_tokenizer(_origin(run)), _tokenizer(weights_of(spec.teacher)), _chats(run))
+        origin = _tokenizer(_origin(run))
+        return all(shares_tokens(origin, _tokenizer(weights_of(teacher)), _chats(run)) for teacher in spec.all_teachers)
 
-    return choose_objective(spec, teacher_is_local=is_local(spec.teacher), same_tokens=same_tokens)
+    return choose_objective(spec, teacher_is_local=all(map(is_local, spec.all_teachers)), same_tokens=same_tokens)
 
 
 def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
     """The teacher's weights, where the objective needs them beside the student."""
     from potstill.models.weights import load_weights
 
-    return load_weights(weights_of(run.spec.teacher)) if name == "logits" else None
+    wanted = name == "logits" and run.spec.targets.kind not in BESIDE_ANSWERS
+    return load_weights(weights_of(run.spec.teacher)) if wanted else None
 
 
 def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
@@ -79,26 +83,39 @@ def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weigh
     return student
 
 
-def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None) -> Teaching:
-    """The objective of that name, with the teacher beside the student where it needs one."""
+def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None, examples: Sequence[Example]) -> Teaching:
+    """The objective of that name, with what it learns from: a teacher, or what stands beside the answers of `examples`."""
     from potstill.training.losses import build_divergence
-    from potstill.training.targets.live_teacher import LiveTeacher
 
     spec = run.spec
-    targets, ids = None, None
-    if teacher is not None:
-        temperature = spec.targets.teacher_temperature or spec.targets.temperature
-        ids = ids_of_teacher(student, _tokenizer(_origin(run)), teacher.tokenizer)
-        targets = LiveTeacher(teacher.module, student.vocabulary, ids, temperature=temperature)
     divergence = build_divergence(spec.training.divergence, weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
-    objective = OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text))
+    source = _source(run, student, teacher, examples) if name == "logits" else None
 
     def teaching(rows: TokenRows, _module: Any) -> Objective:
-        require_known(rows, ids)
-        return objective
+        targets = None if source is None else source(rows)
+        return OBJECTIVES[name](Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text))
 
     return teaching
+
+
+def _source(run: Run, student: Student, teacher: Weights | None, examples: Sequence[Example]) -> Source:
+    from potstill.training import sources
+
+    spec, origin = run.spec, _tokenizer(_origin(run))
+    tokenizer = _tokenizer(student_weights(spec, student.folder))
+    if spec.targets.kind in BESIDE_ANSWERS:
+        beside = sources.said if spec.targets.kind == "logprobs" else sources.votes
+        return beside(run, tokenizer, examples)
+    assert teacher is not None, "a live teacher is loaded before"
+    if len(spec.all_teachers) > 1:
+        from potstill.models.weights import load_weights
+
+        others = [load_weights(weights_of(other)) for other in spec.all_teachers[1:]]
+        return sources.several(run, student, origin, [teacher, *others], examples)
+    if not shares_tokens(origin, teacher.tokenizer, _chats(run)):
+        return sources.aligned(run, tokenizer, teacher, examples)
+    return sources.live(run, student, origin, teacher)
 
 
 def fine_tuning(run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path) -> FineTuning:

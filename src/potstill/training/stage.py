@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from potstill.data.ondisk import Dataset
 from potstill.errors import ModelError
 from potstill.models.folder import weight_files
-from potstill.models.locate import template_stamp, weights_stamp
-from potstill.spec.sections import WeightsSpec
+from potstill.models.locate import is_local, template_stamp, weights_stamp
+from potstill.models.said import SAID
+from potstill.spec.sections import RunSpec, WeightsSpec
 from potstill.store.events import StageName
 from potstill.store.run import Run
 from potstill.training.foresee import foresee
@@ -34,7 +35,14 @@ NAME: StageName = "train"
 DISCARD = ("checkpoints", "best", "baseline", "metrics.jsonl", "vocabulary.npy", "student.json", "summary.json")
 
 VERSION = 2
-_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "generation/accepted.jsonl", "generation/validation.jsonl")
+_READ = (
+    "data/train.jsonl",
+    "data/validation.jsonl",
+    "data/labels.json",
+    "generation/accepted.jsonl",
+    "generation/validation.jsonl",
+    f"generation/{SAID}",
+)
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -52,7 +60,20 @@ def inputs(run: Run) -> dict[str, object]:
         "weights": [weights_stamp(origin.model) for origin in origins],
         "templates": [template_stamp(origin) for origin in origins],
         "metric": choosing_metric(spec),
+        **_others(spec),
         "files": {path: digest for path, digest in files.items() if path in _READ},
+    }
+
+
+def _others(spec: RunSpec) -> dict[str, object]:
+    """What the student depends on of teachers beside the first: they may be in memory beside it, too."""
+    others = spec.all_teachers[1:]
+    if not others or not all(map(is_local, others)):
+        return {}
+    known = {"name", "weight", *WeightsSpec.model_fields}
+    return {
+        "teachers": [other.model_dump(mode="json", include=known) for other in spec.all_teachers],
+        "their_weights": [weights_stamp(other.model) for other in others],
     }
 
 
@@ -98,7 +119,7 @@ def _train(run: Run, name: ObjectiveName) -> dict[str, Any]:
     folder, accepted = run.path("training"), _accepted(run)
     teacher = load_live_teacher(run, name)
     student = make_student(run, accepted, folder, teacher)
-    job = fine_tuning(run, student, build_teaching(run, name, student, teacher), accepted, folder)
+    job = fine_tuning(run, student, build_teaching(run, name, student, teacher, accepted), accepted, folder)
     figures = {
         **fine_tune(replace(job, validation=_validation(run))).to_json(),
         "parameters_before": student.origin_parameters,

@@ -95,3 +95,43 @@ def test_probabilities_need_a_local_teacher_of_the_same_tokens(model: Path, tmp_
 def test_an_endpoint_of_the_catalogue_is_nothing_to_carve_from() -> None:
     [problem] = foresee(spec_of({"model": "gpt-4o"}, {"carve": {"layers": 2}})).problems
     assert "name one in `student.model`" in problem
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"targets": {"kind": "logprobs", "positions": "all"}}, "says nothing of the prompt's tokens: set `targets.positions: answer`"),
+        ({"targets": {"kind": "logprobs", "temperature": 2.0}}, "leave the temperatures at 1"),
+        ({"targets": {"kind": "logprobs"}, "training": {"objective": "sft"}}, "`training.objective: sft` learns from text alone"),
+        ({"targets": {"kind": "votes"}, "generation": {"choose": "vote"}}, "needs several answers to each question"),
+        (
+            {"targets": {"kind": "votes"}, "generation": {"samples": 4}},
+            "answers of summarization are not alike: set `generation.choose: vote`",
+        ),
+    ],
+)
+def test_targets_beside_answers_need_what_they_are_made_of(sections: dict[str, Any], words: str, model: Path) -> None:
+    [problem] = foresee(spec_of(ENDPOINT | {"temperature": 1.0}, {"model": str(model)}, **sections)).problems
+    assert words in problem
+
+
+def test_a_local_teacher_gives_more_than_log_probabilities(model: Path) -> None:
+    [problem] = foresee(spec_of({"model": str(model)}, {"model": str(model)}, targets={"kind": "logprobs"})).problems
+    assert "is local, and gives more: set `targets.kind: live`" in problem
+
+
+def test_another_tokenizer_is_aligned_where_the_spec_says_so(model: Path, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", layers=2)
+    tiny_tokenizer(other, vocabulary=300)
+    teacher, student = {"model": str(model)}, {"model": str(other)}
+    assert foresee(spec_of(teacher, student, training={"objective": "logits"}, targets={"align": True})).problems == ()
+    [problem] = foresee(spec_of(teacher, student, targets={"align": True, "positions": "all"})).problems
+    assert "carries over what the teacher says of answers alone" in problem
+
+
+def test_several_teachers_teach_by_probabilities_where_all_are_local(model: Path) -> None:
+    teachers = {"teachers": [{"model": str(model)}, {"name": "other", **ENDPOINT}], "training": {"objective": "logits"}}
+    [problem] = foresee(
+        RunSpec.model_validate(spec_of({"model": "x"}, {"model": str(model)}).model_dump(exclude={"teacher"}) | teachers)
+    ).problems
+    assert "the teacher is an endpoint" in problem

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from potstill.spec.sections.base import Auto, Section
 
+BESIDE_ANSWERS = ("logprobs", "votes")
+"""Kinds of targets that stand beside the answers, and need no teacher in memory."""
+
 
 class TargetWeightsSpec(Section):
     """How much each kind of target counts in the loss."""
@@ -21,6 +24,19 @@ class TargetWeightsSpec(Section):
 class TargetsSpec(Section):
     """What the student is pulled to."""
 
+    kind: Literal["auto", "live", "logprobs", "votes"] = "auto"
+    """Where the teacher's distribution at a position comes from. `auto`, `live`: from a teacher in memory. `logprobs`: from what an
+    endpoint says of the likeliest tokens beside its answers. `votes`: from how several answers to one question fell
+    (`generation.samples`). Both make the objective `logits` without a local teacher; docs/alignment.md has the details."""
+    k: int = Field(default=32, ge=1)
+    """So many of a position's likeliest tokens are kept, and all others together. Of an endpoint at most 20 are asked for, which is what
+    OpenAI's and vLLM's allow."""
+    align: bool = False
+    """Learn from a local teacher with another tokenizer: its distributions are carried over by the bytes that its tokens write. Not exact
+    (docs/alignment.md says where); without it such a teacher teaches by its text alone."""
+    teachers: Literal["row", "mixture"] = "row"
+    """Of several local `teachers`: `row` takes the distribution of the teacher that answered the row, `mixture` that of all of them by
+    their `weight`. They are in memory together."""
     positions: Literal["answer", "all"] = "answer"
     """`answer`: tokens of the answer alone. `all`: prompt tokens too (needs the teacher's probabilities), so that a carved student heals
     on fewer rows."""
