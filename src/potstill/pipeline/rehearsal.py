@@ -106,8 +106,9 @@ class Rehearsal:
             {
                 "student": spec.student.model_dump(mode="json"),
                 "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
-                "weights": [weights_stamp(origin.model) for origin in (spec.teacher, spec.student)],
-                "templates": [template_stamp(origin) for origin in (spec.teacher, spec.student)],
+                "weights": [weights_stamp(origin.model) for origin in (*spec.all_teachers, spec.student)],
+                "templates": [template_stamp(origin) for origin in (*spec.all_teachers, spec.student)],
+                **({"shares": [[one.title, one.weight] for one in spec.teachers]} if len(spec.teachers) > 1 else {}),
                 "rows": [_hash(rows) for rows in self._all_rows] if trimmed else None,
             }
         )[:16]

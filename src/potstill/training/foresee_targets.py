@@ -18,11 +18,19 @@ def target_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalMode
     targets, wanted = spec.targets, spec.training.objective
     if targets.kind in BESIDE_ANSWERS:
         yield from _beside_answers(spec)
-    elif targets.positions == "all" or wanted == "logits":
-        key = "targets.positions: all" if targets.positions == "all" else "training.objective: logits"
+    elif key := _demand(spec):
         yield from _live(spec, key, teacher, origin)
     elif targets.align and wanted == "auto" and teacher is not None:
         yield from _aligned(spec, teacher, origin)
+
+
+def _demand(spec: RunSpec) -> str | None:
+    """The key that demands the probabilities of a teacher in memory; None where text would do."""
+    if spec.targets.positions == "all":
+        return "targets.positions: all"
+    if spec.training.objective == "logits":
+        return "training.objective: logits"
+    return "targets.kind: live" if spec.targets.kind == "live" and spec.training.objective == "auto" else None
 
 
 def _live(spec: RunSpec, key: str, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from potstill.errors import CapabilityError
 from potstill.models.said import SAID, SaidFile
 from potstill.models.tokens import token_bytes
 from potstill.records import Example
@@ -58,7 +59,7 @@ def several(run: Run, student: Student, origin: Any, teachers: Sequence[Weights]
 
 def aligned(run: Run, tokenizer: Any, teacher: Weights, examples: Sequence[Example]) -> Source:
     """A local teacher with another tokenizer than `tokenizer`, the student's; it reads all rows once, before training begins."""
-    spec, spelt = run.spec.targets, token_bytes(tokenizer.backend_tokenizer)
+    spec, spelt = run.spec.targets, _spelt(tokenizer)
 
     def source(rows: TokenRows) -> Targets:
         lesson = Lesson(rows, examples, spelt, spec.k)
@@ -74,7 +75,7 @@ def aligned(run: Run, tokenizer: Any, teacher: Weights, examples: Sequence[Examp
 
 def votes(run: Run, tokenizer: Any, examples: Sequence[Example]) -> Source:
     """How the votes for several answers fell; `tokenizer` is the student's."""
-    spelt = token_bytes(tokenizer.backend_tokenizer)
+    spelt = _spelt(tokenizer)
 
     def source(rows: TokenRows) -> Targets:
         store, voted = vote_targets(tokenizer, rows, examples, spelt, run.spec.targets.k)
@@ -86,7 +87,7 @@ def votes(run: Run, tokenizer: Any, examples: Sequence[Example]) -> Source:
 
 def said(run: Run, tokenizer: Any, examples: Sequence[Example]) -> Source:
     """What endpoints said beside the answers; `tokenizer` is the student's."""
-    spelt = token_bytes(tokenizer.backend_tokenizer)
+    spelt = _spelt(tokenizer)
 
     def source(rows: TokenRows) -> Targets:
         file = SaidFile(run.path("generation", SAID))
@@ -95,3 +96,13 @@ def said(run: Run, tokenizer: Any, examples: Sequence[Example]) -> Source:
         return StoredTargets(store)
 
     return source
+
+
+def _spelt(tokenizer: Any) -> list[bytes | None]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise CapabilityError(
+            f"{type(tokenizer).__name__} does not tell what its tokens write, so that nothing can be carried over to them; set "
+            "`targets.kind: auto` and `targets.align: false`, or take a student with a fast tokenizer"
+        )
+    return token_bytes(backend)

@@ -129,6 +129,11 @@ def test_another_tokenizer_is_aligned_where_the_spec_says_so(model: Path, tmp_pa
     assert "carries over what the teacher says of answers alone" in problem
 
 
+def test_a_live_teacher_that_is_asked_for_is_no_endpoint(model: Path) -> None:
+    [problem] = foresee(spec_of(ENDPOINT, {"model": str(model)}, targets={"kind": "live"})).problems
+    assert "`targets.kind: live` needs the teacher's probabilities, but the teacher is an endpoint" in problem
+
+
 def test_several_teachers_teach_by_probabilities_where_all_are_local(model: Path) -> None:
     teachers = {"teachers": [{"model": str(model)}, {"name": "other", **ENDPOINT}], "training": {"objective": "logits"}}
     [problem] = foresee(
