@@ -180,7 +180,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One written token: its text, its natural log-probability, and those of the likeliest tokens at its place."""
+    """One written token: its text, its natural log-probability, and those of the likeliest tokens at its place.
+
+    Bytes that are no whole character stand in a text as lone surrogates (`surrogateescape`), where the endpoint tells them.
+    """
 
     token: str
     logprob: float

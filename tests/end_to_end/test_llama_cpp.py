@@ -2,13 +2,23 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llama_server import llama_cpp_server
+from potstill.data.ondisk import Dataset
+from potstill.models.said import SAID, SaidFile
+from potstill.models.tokens import token_bytes
 from potstill.pipeline import run_pipeline
 from potstill.spec import spec_from_dict
 from potstill.store.run import Run
+from potstill.training.batches import next_token_positions
+from potstill.training.rows import encode_rows
+from potstill.training.targets.said import said_targets
 from tiny import tiny_gguf, tiny_llama
 
 
@@ -47,3 +57,40 @@ def test_every_answer_and_its_price_is_on_record(finished: Run) -> None:
     expected = (usage["input_tokens"] * 1.0 + usage["output_tokens"] * 2.0) / 1e6
     assert usage["dollars"] == pytest.approx(expected)
     assert usage["dollars"] > 0
+
+
+def test_what_the_server_says_of_its_tokens_is_what_the_model_computes(tmp_path: Path) -> None:
+    """The student has the teacher's tokenizer, so that the targets must be the teacher's own likeliest tokens, position by position."""
+    model = tiny_llama(tmp_path / "model", layers=2)
+    rows = [{"prompt": f"Say something about number {i}, which is {i * 37}.", "completion": f"number {i}"} for i in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with llama_cpp_server(tiny_gguf(tmp_path / "model.gguf", model), "tiny") as base_url:
+        spec = {
+            "name": "log-probabilities",
+            "task": {"type": "summarization", "max_new_tokens": 8},
+            "data": {"train": "rows.jsonl", "validation_fraction": 0.2, "test_fraction": 0.2, "test_duplicates": "allow"},
+            "teacher": {"model": "tiny", "base_url": base_url},
+            "student": {"model": str(model)},
+            "gates": {"truncation": False},
+            "targets": {"kind": "logprobs", "k": 12},
+            "training": {"epochs": 1, "batch_size": 4, "evaluations": 1},
+        }
+        run = run_pipeline(spec_from_dict(spec, tmp_path), tmp_path / "run", until="train")
+    assert json.loads(run.path("training", "summary.json").read_text())["objective"] == "logits"
+
+    tokenizer, module = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
+    accepted = list(Dataset(run.path("generation", "accepted.jsonl")))
+    encoded = encode_rows(tokenizer, accepted, max_length=512).rows
+    store, _ = said_targets(SaidFile(run.path("generation", SAID)), encoded, accepted, token_bytes(tokenizer.backend_tokenizer), 12)
+    checked = 0
+    for number in range(len(encoded)):
+        positions, _ = next_token_positions(encoded[number])
+        with torch.no_grad():
+            expected = module(torch.from_numpy(encoded[number].ids.astype("int64"))[None]).logits[0, positions].log_softmax(-1).numpy()
+        found = store.take(np.arange(store.starts[number], store.starts[number + 1]))
+        for ids, logp, known in zip(found.ids_PK, found.logp_PK, expected, strict=True):
+            named = ids >= 0
+            if named.sum() > 8:  # not where half characters made the server say less
+                checked += 1
+                assert np.abs(logp[named] - known[ids[named]]).max() < 0.02
+    assert checked >= 8

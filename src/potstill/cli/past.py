@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, StoreError
-from potstill.generation.panel import Panel, Silent, judge_sampling, teacher_sampling
+from potstill.generation.panel import Panel, Silent, judge_sampling, teacher_seat
 from potstill.generation.prompting.examples import Worked
 from potstill.generation.talk import Ask, Seat
 from potstill.models.echo import EchoModel
@@ -117,9 +117,7 @@ def silent_panel(spec: RunSpec, task: Task, identity: Callable[[TeacherSpec, str
     `identity` names a teacher (its title, or `judge`) as the ledger does.
     """
     named = identity or (lambda _teacher, role: role)
-    seats = tuple(
-        Seat(t.title, Silent(t.title, named(t, t.title)), teacher_sampling(spec, task, t), t.weight, t.tags) for t in spec.all_teachers
-    )
+    seats = tuple(teacher_seat(spec, task, t, Silent(t.title, named(t, t.title))) for t in spec.all_teachers)
     judge = judge_of(spec)
     if judge is None:
         return Panel(seats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -18,6 +19,8 @@ from potstill.generation.candidate import Candidate
 from potstill.generation.describe import Description
 from potstill.generation.gates import GateContext, is_on, pass_gates
 from potstill.generation.interview import Interview, Outcome, Turn, learnt_rows
+from potstill.generation.logprobs import are_asked, said_of
+from potstill.models.said import SAID
 from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
 from potstill.store.ledger import Ledger
@@ -164,8 +167,12 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     tallies: dict[SplitName, Tally] = {"train": Tally(), "validation": Tally()}
     before, after = Description(interview.task, len(train)), Description(interview.task, len(train))
     left_out = balanced_away(interview, train)
-    with write_atomic(folder / "rejected.jsonl") as rejected, write_atomic(folder / "accepted.jsonl") as accepted:
+    with contextlib.ExitStack() as files:
+        rejected, accepted = (files.enter_context(write_atomic(folder / name)) for name in ("rejected.jsonl", "accepted.jsonl"))
+        said = files.enter_context(write_atomic(folder / SAID)) if are_asked(interview) else None
         for judged in judge_rows(interview, train):
+            if said is not None:
+                _write(said, said_of(judged.outcome), escaped=True)
             for candidate in judged.outcome.candidates[-1:] if judged.outcome is not None else ():
                 before.add(_as_answered(judged.example, candidate))
             kept = _left_out(judged) if judged.example.id in left_out else judged
@@ -275,9 +282,9 @@ def _rejected(judged: Judged, split: SplitName) -> Iterator[dict[str, Any]]:
         }
 
 
-def _write(file: IO[Any], rows: Iterable[dict[str, Any]]) -> None:
+def _write(file: IO[Any], rows: Iterable[dict[str, Any]], *, escaped: bool = False) -> None:
     for row in rows:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(json.dumps(row, ensure_ascii=escaped) + "\n")
 
 
 def _usage(tallies: dict[SplitName, Tally], spent: Totals) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from potstill.store.atomic import read_object, write_json
 from potstill.tasks.base import Task
 from potstill.tasks.reasons import answer_tokens
 
+MOST_LOGPROBS = 20
+"""So many of the likeliest tokens OpenAI's endpoints give at most, and vLLM's as they come."""
 _JUDGE_TOKENS = 256
 _OF_THE_SEAT = {"name", "temperature", "top_p", "weight", "tags"}
 
@@ -56,7 +58,7 @@ def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[P
     and to the ledger.
     """
     teachers = zip(spec.all_teachers, _shared(models), strict=True)
-    panel = Panel(tuple(Seat(t.title, model, teacher_sampling(spec, task, t), t.weight, t.tags) for t, model in teachers))
+    panel = Panel(tuple(teacher_seat(spec, task, t, model) for t, model in teachers))
     try:
         panel = replace(panel, judge=_judge(spec, panel))
         _require_prices(spec.generation.budget, panel)
@@ -120,12 +122,20 @@ def recall_panel(noted: Noted, spec: RunSpec, task: Task) -> Panel:
     """
     if noted.judge is None and spec.gates.judge is not None:
         raise StoreError("gates.judge: no judge has marked these answers; `potstill generate` asks one")
-    teachers = tuple(
-        Seat(t.title, Silent(t.title, noted.teachers[t.title]), teacher_sampling(spec, task, t), t.weight, t.tags)
-        for t in spec.all_teachers
-    )
+    teachers = tuple(teacher_seat(spec, task, t, Silent(t.title, noted.teachers[t.title])) for t in spec.all_teachers)
     judge = None if noted.judge is None else Seat("judge", Silent("judge", noted.judge), judge_sampling(spec))
     return Panel(teachers, judge)
+
+
+def teacher_seat(spec: RunSpec, task: Task, teacher: TeacherSpec, model: Model) -> Seat:
+    """A teacher's place in the panel."""
+    sampling = teacher_sampling(spec, task, teacher)
+    return Seat(teacher.title, model, sampling, teacher.weight, teacher.tags, asked_logprobs(spec))
+
+
+def asked_logprobs(spec: RunSpec) -> int:
+    """How many of the likeliest tokens at each place are asked for beside answers; 0 where nothing is learnt of them."""
+    return min(spec.targets.k, MOST_LOGPROBS) if spec.targets.kind == "logprobs" and spec.training.objective != "sft" else 0
 
 
 def judge_sampling(spec: RunSpec) -> Sampling:

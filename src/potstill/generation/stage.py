@@ -22,7 +22,8 @@ from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.freeze import MANIFEST, PARQUET, freeze
 from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
-from potstill.generation.panel import Noted, Panel, note_panel, open_panel, recall_panel
+from potstill.generation.logprobs import are_asked, require_logprobs
+from potstill.generation.panel import Noted, Panel, asked_logprobs, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import choose_examples
@@ -32,6 +33,7 @@ from potstill.models.budget import Budget
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.models.questions import KEY_VERSION
 from potstill.models.recall import recall_ledger
+from potstill.models.said import SAID
 from potstill.records import Example
 from potstill.spec.sections import ExpandSpec
 from potstill.store.adapted import given_spec, with_adapted
@@ -46,6 +48,7 @@ NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.
 DISCARD = (
     "accepted.jsonl",
+    SAID,
     PARQUET,
     MANIFEST,
     "rejected.jsonl",
@@ -59,6 +62,7 @@ DISCARD = (
 
 VERSION = 1
 _NEW_ROWS = "expanded.jsonl"
+_ROWS_LOOKED_AT = 16
 _READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "data/contamination.npz")
 _HOW_TO_REACH = {
     *("api_key_env", "api_key_file", "timeout_s", "connect_timeout_s", "max_attempts", "patience_minutes", "price", "several"),
@@ -90,12 +94,14 @@ def inputs(run: Run) -> dict[str, object]:
         "gates": fingerprint(spec.gates),
         "seed": spec.seed,
         "files": {path: digest for path, digest in run.stage("data").outputs().items() if path in _READ},
+        **({"top_logprobs": asked} if (asked := asked_logprobs(spec)) else {}),
     }
 
 
 def outputs(run: Run) -> list[Path]:
     """The rows that were kept, dropped, and validate. `usage.json` is a record: what it cost changes nothing that is made of them."""
-    return [run.path("generation", name) for name in ("accepted.jsonl", "rejected.jsonl", "validation.jsonl")]
+    names = ["accepted.jsonl", "rejected.jsonl", "validation.jsonl", *([SAID] if asked_logprobs(run.spec) else [])]
+    return [run.path("generation", name) for name in names]
 
 
 def work(run: Run, resumed: bool) -> str:
@@ -157,8 +163,10 @@ class _Generation:
         try:
             self._examine()
             fly_pilot(self._interview, self._rows, self._spec.pilot, self._run.events, self._budget)
+            self._require_logprobs()
             self._expand()
             self._ask()
+            self._require_logprobs()
             self._top_up()
         except BudgetError as reached:
             if self._spec.budget.when_reached == "stop":
@@ -190,6 +198,10 @@ class _Generation:
                 f"{failed:,} of {total:,} rows failed at the endpoint (`generation.max_failed` lets {self._spec.max_failed:.0%} go); what "
                 "was answered is kept: run the same command again to ask the others, or raise `generation.max_failed` to do without them"
             )
+
+    def _require_logprobs(self) -> None:
+        if are_asked(self._interview):
+            require_logprobs(self._interview, itertools.islice(self._rows, _ROWS_LOOKED_AT))
 
     def _expand(self) -> None:
         spec = self._spec.expand

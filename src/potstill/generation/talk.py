@@ -23,6 +23,8 @@ class Seat:
     sampling: Sampling
     weight: float = 1.0
     tags: tuple[str, ...] = ()
+    top_logprobs: int = 0
+    """So many of the likeliest tokens are asked for at each place of an answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from potstill.models.folder import check_folder, count_parameters, has_chat_temp
 from potstill.models.gguf_header import read_gguf_header
 from potstill.models.locate import locate, locate_here
 from potstill.models.reading import check_architecture, find_device
+from potstill.models.tokens import map_tokens
 from potstill.models.weights import read_template
 from potstill.spec.sections import WeightsSpec
 
@@ -78,12 +79,11 @@ def device_problem(name: str) -> str | None:
     return None
 
 
-def same_tokens(left: LocalModel, right: LocalModel) -> bool | None:
-    """Whether two models have one vocabulary; None where that is not known yet."""
-    if left.tokenizer is None or right.tokenizer is None:
+def same_tokens(student: LocalModel, teacher: LocalModel) -> bool | None:
+    """Whether two models have the same tokens, under whatever ids; None where that is not known yet."""
+    if student.tokenizer is None or teacher.tokenizer is None:
         return None
-    found: bool = left.tokenizer.get_vocab() == right.tokenizer.get_vocab()
-    return found
+    return map_tokens(student.tokenizer, teacher.tokenizer) is not None
 
 
 def _misfits(weights: WeightsSpec, found: LocalModel) -> Iterator[str]:

@@ -159,14 +159,22 @@ def _logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     try:
         return tuple(
             TokenLogprob(
-                str(place["token"]),
+                _token(place),
                 float(place["logprob"]),
-                tuple((str(other["token"]), float(other["logprob"])) for other in place.get("top_logprobs") or ()),
+                tuple((_token(other), float(other["logprob"])) for other in place.get("top_logprobs") or ()),
             )
             for place in content
         )
     except (KeyError, TypeError, ValueError):
         return ()
+
+
+def _token(place: dict[str, Any]) -> str:
+    """A token's text by its bytes, where they are told: half a character has no text of its own."""
+    told = place.get("bytes")
+    if not isinstance(told, list):
+        return str(place["token"])
+    return bytes(told).decode("utf-8", "surrogateescape")
 
 
 def read_complaint(text: str) -> Complaint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import re
 import socket
 import struct
 import threading
@@ -247,7 +248,8 @@ class OpenAIStub:
             cut = len(words) > limit
             choice = _choice(index, " ".join(words[:limit]) if cut else text, "length" if cut else "stop")
             if payload.get("logprobs"):
-                choice["logprobs"] = {"content": [_place(word, int(payload.get("top_logprobs") or 0)) for word in words[:limit]]}
+                top = int(payload.get("top_logprobs") or 0)
+                choice["logprobs"] = {"content": [_place(word, top) for word in re.findall(r"\s*\S+", text)[:limit]]}
             choices.append(choice)
             written += min(len(words), limit)
         asked = sum(len(str(message["content"]).split()) for message in payload["messages"])
@@ -264,7 +266,7 @@ def _choice(index: int, text: str, finish_reason: str = "stop") -> Payload:
 
 
 def _place(word: str, top: int) -> Payload:
-    """A written token with its log-probability, and those of the likeliest tokens at its place."""
+    """A written token (a word and the space before it) with its log-probability, and those of the likeliest tokens at its place."""
     others = [{"token": word if rank == 0 else f"other{rank}", "logprob": -0.1 - 3.0 * rank} for rank in range(top)]
     return {"token": word, "logprob": -0.1, "top_logprobs": others}
 

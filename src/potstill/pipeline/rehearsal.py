@@ -7,7 +7,7 @@ import itertools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,11 @@ from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.atomic import fingerprint, read_object, write_json
 from potstill.store.events import Event, EventLog, Noticed, Progress, Progressed
 from potstill.store.run import Run
-from potstill.training.recipe import build_teaching, fine_tuning, load_live_teacher, make_student, objective_name, student_weights
+from potstill.training.recipe import fine_tuning, load_live_teacher, make_student, objective_name, student_weights
+from potstill.training.teaching import build_teaching
 
 if TYPE_CHECKING:
     from potstill.training.fine_tune import FineTuning
-    from potstill.training.objectives.base import Teaching
     from potstill.training.student import Student
     from potstill.training.validation import Validation
 
@@ -106,8 +106,9 @@ class Rehearsal:
             {
                 "student": spec.student.model_dump(mode="json"),
                 "teacher": spec.teacher.model_dump(mode="json", include={"base_url", *WeightsSpec.model_fields}),
-                "weights": [teacher_stamp(spec.teacher), weights_stamp(spec.student.model)],
-                "templates": [template_stamp(origin) for origin in (spec.teacher, spec.student)],
+                "weights": [*map(teacher_stamp, spec.all_teachers), weights_stamp(spec.student.model)],
+                "templates": [template_stamp(origin) for origin in (*spec.all_teachers, spec.student)],
+                **({"shares": [[one.title, one.weight] for one in spec.teachers]} if len(spec.teachers) > 1 else {}),
                 "rows": [_hash(rows) for rows in self._all_rows] if trimmed else None,
             }
         )[:16]
@@ -119,11 +120,12 @@ class Rehearsal:
 
     def _train(self, arm: Arm, folder: Path, bar: Progress) -> None:
         bar.advance(0, note=f"{arm.name}, seed {arm.seed}")
-        student, teaching = self._student, self._teaching
+        student = self._student
+        teach = partial(build_teaching, self._run, self._objective_name, student, self._teacher)
         from potstill.training.fine_tune import fine_tune
 
         job = replace(
-            fine_tuning(self._run, student, teaching, arm.rows, folder),
+            fine_tuning(self._run, student, teach, arm.rows, folder),
             training=self._training(),
             seed=arm.seed,
             steps=self._course.get("steps"),
@@ -158,10 +160,6 @@ class Rehearsal:
     def _student(self) -> Student:
         rows = Dataset.of(itertools.chain.from_iterable(self._all_rows))
         return make_student(self._run, rows, self._folder / f"student-{self._origin}", self._teacher)
-
-    @cached_property
-    def _teaching(self) -> Teaching:
-        return build_teaching(self._run, self._objective_name, self._student, self._teacher)
 
 
 class _Relay:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from potstill.models.load import weights_of
 from potstill.models.locate import template_stamp, weights_stamp
 from potstill.models.weights import load_weights, weights_identity
@@ -14,6 +17,8 @@ from potstill.spec.sections import RunSpec
 from potstill.store.atomic import fingerprint, read_object, write_json
 from potstill.store.run import Run
 from potstill.training.batches import TokenRows
+from potstill.training.kinship import ids_of_teacher, require_known
+from potstill.training.recipe import origin_of, tokenizer_of
 from potstill.training.settings import targets_kind
 from potstill.training.student import Student
 from potstill.training.targets.cache import TargetCache, trained_counts
@@ -43,6 +48,7 @@ class CachedTeacher:
 
     def __init__(self, run: Run, student: Student) -> None:
         self._run, self._student = run, student
+        self._teacher_ids = _teacher_ids(run, student)
         base = run.spec.targets.cache or run.path("training", "targets")
         self._cache = TargetCache(base, self._contents(), _packing(run.spec, student.vocabulary))
 
@@ -55,16 +61,17 @@ class CachedTeacher:
 
     def targets(self, rows: TokenRows) -> StoredTargets:
         """The targets of these rows, those that are missing made first."""
+        require_known(rows, self._teacher_ids)
         self.keep(rows)
         return StoredTargets(self._cache.rows(rows))
 
     def _load(self) -> LiveTeacher:
         module = load_weights(weights_of(self._run.spec.teacher)).module
-        return LiveTeacher(module, self._student.vocabulary, self._student.kept_ids, temperature=teacher_temperature(self._run.spec))
+        return LiveTeacher(module, self._student.vocabulary, self._teacher_ids, temperature=teacher_temperature(self._run.spec))
 
     def _contents(self) -> dict[str, object]:
         """All that a row's targets depend on besides the row."""
-        spec, kept_ids = self._run.spec, self._student.kept_ids
+        spec, ids = self._run.spec, self._teacher_ids
         kind = targets_kind(spec)
         method: dict[str, object] = {"k": spec.targets.k, "dtype": spec.targets.dtype}
         if kind == "sampled":
@@ -76,8 +83,16 @@ class CachedTeacher:
             "temperature": teacher_temperature(spec),
             "teacher": _teacher_identity(self._run),
             "vocabulary": self._student.vocabulary,
-            "kept ids": None if kept_ids is None else hashlib.sha256(kept_ids.astype("<i8").tobytes()).hexdigest(),
+            "teacher ids": None if ids is None else hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(),
         }
+
+
+def _teacher_ids(run: Run, student: Student) -> NDArray[np.int64] | None:
+    """The teacher's id of each of the student's tokens. A teacher that the student was cut out of need not be there for that."""
+    teacher, origin = weights_of(run.spec.teacher), origin_of(run)
+    if origin == teacher:
+        return student.kept_ids
+    return ids_of_teacher(student, tokenizer_of(origin), tokenizer_of(teacher))
 
 
 def teacher_temperature(spec: RunSpec) -> float:

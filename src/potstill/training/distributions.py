@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -102,8 +103,12 @@ def one_hot(ids_n: Tensor) -> Sparse:
     return Sparse(ids_n[:, None], torch.zeros(len(ids_n), 1, device=ids_n.device))
 
 
-def mixture(parts: list[tuple[float, Dense]]) -> Dense:
-    """Σ w p / Σ w of distributions over one vocabulary."""
-    total = sum(weight for weight, _ in parts)
-    logs = [log_probabilities(part.logits_nV) + torch.tensor(weight / total).log() for weight, part in parts]
-    return replace(parts[0][1], logits_nV=torch.logsumexp(torch.stack(logs), dim=0))
+def mixture(parts: Sequence[tuple[float | Tensor, Dense]]) -> Dense:
+    """Σ w p / Σ w of distributions over one vocabulary; a weight is one number, or one a position (n)."""
+    weights = torch.stack(
+        [torch.as_tensor(weight, device=part.logits_nV.device).float().expand(len(part.logits_nV)) for weight, part in parts]
+    )
+    logs = (weights / weights.sum(dim=0)).log()
+    whole = [log_probabilities(part.logits_nV) + log_n[:, None] for (_, part), log_n in zip(parts, logs, strict=True)]
+    columns = max(part.shape[1] for part in whole)
+    return Dense(torch.logsumexp(torch.stack([part.expand(-1, columns) for part in whole]), dim=0))

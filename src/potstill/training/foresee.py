@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
-from potstill.models.look_up import LocalModel, device_problem, look_up, same_tokens
+from potstill.models.look_up import LocalModel, device_problem, look_up
 from potstill.spec.sections import RunSpec, WeightsSpec
-from potstill.training.layer_map import layers_out_of_range
+from potstill.training.foresee_targets import target_problems
 from potstill.training.vocabulary import check_trimmable
 
 if TYPE_CHECKING:
@@ -60,15 +60,6 @@ def student_origin(spec: RunSpec) -> WeightsSpec | None:
     return teacher.model_copy(update={"chat_template": spec.student.chat_template or teacher.chat_template})
 
 
-def demand(spec: RunSpec) -> str | None:
-    """The setting by which a spec demands the teacher's probabilities; None where it can do without."""
-    if spec.targets.positions == "all":
-        return "targets.positions: all"
-    if spec.targets.kind != "auto":
-        return f"targets.kind: {spec.targets.kind}"
-    return f"training.objective: {spec.training.objective}" if spec.training.objective in ("logits", "features", "on_policy") else None
-
-
 def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
     if teacher is not None:
         yield from (f"teacher: {problem}" for problem in teacher.problems)
@@ -80,7 +71,7 @@ def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | No
         yield from (f"student: {problem}" for problem in origin.problems if problem not in known)
         yield from _student_problems(spec, origin)
         yield from _size_problems(spec, teacher, origin)
-    yield from _objective_problems(spec, teacher, origin)
+    yield from target_problems(spec, teacher, origin)
 
 
 def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
@@ -116,20 +107,3 @@ def _layout(tokenizer: Tokenizer) -> dict[str, Any]:
         "model": {"type": type(model).__name__} | {name: getattr(model, name, None) for name in names},
         **{part: json.loads(found.__getstate__()) for part in ("pre_tokenizer", "decoder") if (found := getattr(tokenizer, part))},
     }
-
-
-def _objective_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
-    key = demand(spec)
-    if key is None:
-        return
-    objective = spec.training.objective
-    what = "hidden states" if objective == "features" else "probabilities"
-    if teacher is None:
-        yield f"`{key}` needs the teacher's {what}, but the teacher is an endpoint: take a local one, or `training.objective: sft`"
-    elif origin is not None and same_tokens(teacher, origin) is False:
-        yield f"`{key}` needs teacher and student to share a tokenizer, but {teacher.name} and {origin.name} have different ones"
-    elif objective == "features" and spec.training.features.layers != "auto":
-        layers = spec.student.carve.layers if spec.student.carve is not None else origin.layers if origin is not None else None
-        problem = layers_out_of_range(spec.training.features.layers, layers, teacher.layers)
-        if problem is not None:
-            yield problem

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,22 @@ from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.records import Example, Message, Sampling
-from potstill.spec.sections import FeaturesSpec, RunSpec, WeightsSpec
+from potstill.spec.sections import RunSpec, WeightsSpec
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
-from potstill.training.foresee import NO_ORIGIN, student_origin
-from potstill.training.objectives import OBJECTIVES, Ingredients, Objective, ObjectiveName, choose_objective, divergence_name
-from potstill.training.objectives.base import Teaching, always
-from potstill.training.settings import targets_kind
+from potstill.training.foresee import NO_ORIGIN
+from potstill.training.kinship import shares_tokens
+from potstill.training.objectives import ObjectiveName, choose_objective
+from potstill.training.settings import LIVE, targets_kind
 
 if TYPE_CHECKING:
     from potstill.models.weights import Weights
-    from potstill.training.batches import TokenRows
     from potstill.training.fine_tune import FineTuning, Rollouts
     from potstill.training.mixture import Mixture
+    from potstill.training.objectives.base import Teaching
     from potstill.training.student import Student
-    from potstill.training.targets.live_teacher import LiveTeacher
     from potstill.training.validation import Validation
 
 
@@ -39,18 +37,19 @@ def objective_name(run: Run) -> ObjectiveName:
     spec = run.spec
 
     def same_tokens() -> bool:
-        if spec.student.model is None:
+        if spec.student.model is None and len(spec.all_teachers) == 1:
             return True
-        return _vocabulary(spec.student) == _vocabulary(weights_of(spec.teacher))
+        origin = tokenizer_of(origin_of(run))
+        return all(shares_tokens(origin, tokenizer_of(weights_of(teacher)), chats(run)) for teacher in spec.all_teachers)
 
-    return choose_objective(spec, teacher_is_local=is_local(spec.teacher), same_tokens=same_tokens)
+    return choose_objective(spec, teacher_is_local=all(map(is_local, spec.all_teachers)), same_tokens=same_tokens)
 
 
 def load_live_teacher(run: Run, name: ObjectiveName) -> Weights | None:
     """The teacher's weights, where the objective needs them beside the student; not where what the teacher says is cached."""
     from potstill.models.weights import load_weights
 
-    return load_weights(weights_of(run.spec.teacher)) if name != "sft" and targets_kind(run.spec) == "live" else None
+    return load_weights(weights_of(run.spec.teacher)) if name != "sft" and targets_kind(run.spec) == LIVE else None
 
 
 def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weights | None = None) -> Student:
@@ -67,7 +66,7 @@ def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weigh
         return standing
     spec, rows = run.spec, _mixture(run, rows).rows
     task = build_task(spec.task, load_labels(run))
-    origin_spec = _origin(run)
+    origin_spec = origin_of(run)
     origin = teacher if teacher is not None and origin_spec == weights_of(spec.teacher) else load_weights(origin_spec)
 
     def token_use(tokenizer: Any) -> Iterator[list[int]]:
@@ -82,52 +81,19 @@ def make_student(run: Run, rows: Sequence[Example], folder: Path, teacher: Weigh
     return student
 
 
-def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Weights | None) -> Teaching:
-    """The objective of that name, with the teacher beside the student, or with what it said of each row, where it needs one."""
-    from potstill.training.cached import CachedTeacher, teacher_temperature
-    from potstill.training.losses import build_divergence
-    from potstill.training.targets import LiveTeacher, Targets
-
-    spec = run.spec
-    divergence = build_divergence(divergence_name(spec, name), weight=spec.training.divergence_weight, skew=spec.training.skew)
-    weights = spec.targets.weights
-    if spec.training.features != FeaturesSpec() and name != "features":
-        run.events.warn(f"`training.features` acts with `training.objective: features` alone, and the objective is {name}")
-
-    def ingredients(targets: Targets | None) -> Ingredients:
-        return Ingredients(targets, divergence, spec.targets.temperature, weights.teacher, weights.text)
-
-    if teacher is not None:
-        live = LiveTeacher(teacher.module, student.vocabulary, student.kept_ids, temperature=teacher_temperature(spec))
-        if name == "features":
-            return _with_features(run, ingredients(live), live, student)
-        return always(OBJECTIVES[name](ingredients(live)))
-    if name == "sft":
-        return always(OBJECTIVES[name](ingredients(None)))
-    cached = CachedTeacher(run, student)
-    return lambda rows, _: OBJECTIVES[name](ingredients(cached.targets(rows)))
-
-
-def _with_features(run: Run, ingredients: Ingredients, teacher: LiveTeacher, student: Student) -> Teaching:
-    """Features are matched between a teacher and the very module that learns, so they are made when that is there."""
-    from potstill.training.features import FeatureMatching, layer_count, matched_layers
-
-    spec = run.spec.training.features
-    is_cut_from_teacher = run.spec.student.model is None or _origin(run) == weights_of(run.spec.teacher)
-    cut_from = student.layers if is_cut_from_teacher else None
-
-    def teaching(_rows: TokenRows, module: Any) -> Objective:
-        pairs = matched_layers(spec, layer_count(module), layer_count(teacher.module), cut_from)
-        matching = FeatureMatching(module, teacher, spec, pairs, seed=run.spec.seed)
-        return OBJECTIVES["features"](replace(ingredients, teacher=teacher if spec.added_to == "logits" else None, features=matching))
-
-    return teaching
-
-
 def fine_tuning(
-    run: Run, student: Student, teaching: Teaching, rows: Sequence[Example], folder: Path, *, answers_alone: bool = False
+    run: Run,
+    student: Student,
+    teach: Callable[[Sequence[Example]], Teaching],
+    rows: Sequence[Example],
+    folder: Path,
+    *,
+    answers_alone: bool = False,
 ) -> FineTuning:
-    """The training that the spec asks for, of `student` on accepted `rows` and what is mixed in, into `folder`; validated by nobody."""
+    """The training that the spec asks for, of `student` on accepted `rows` and what is mixed in, into `folder`; validated by nobody.
+
+    `teach` makes the teaching of the conversations that are learnt in the end.
+    """
     from potstill.training.fine_tune import FineTuning
 
     spec, mixture = run.spec, _mixture(run, rows, answers_alone=answers_alone)
@@ -135,7 +101,7 @@ def fine_tuning(
         student=student_weights(spec, student.folder),
         rows=mixture.rows,
         folder=folder,
-        teaching=mixture.teach(teaching),
+        teaching=mixture.teach(teach(mixture.rows)),
         weigh=mixture.weigh,
         training=spec.training,
         positions=spec.targets.positions,
@@ -195,14 +161,26 @@ def _rollouts(run: Run) -> Rollouts | None:
     return Rollouts(training.on_policy, limit)
 
 
-def _vocabulary(weights: WeightsSpec) -> dict[str, int]:
-    from potstill.models.weights import load_tokenizer
+def tokenizer_of(weights: WeightsSpec) -> Any:
+    """The tokenizer of a local model, with the chat template that its section names."""
+    from potstill.models.weights import load_tokenizer, read_template
 
-    found: dict[str, int] = load_tokenizer(weights).get_vocab()
-    return found
+    tokenizer = load_tokenizer(weights)
+    template = read_template(weights.chat_template)
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer
 
 
-def _origin(run: Run) -> WeightsSpec:
+def chats(run: Run) -> Iterator[tuple[Message, ...]]:
+    """What is asked in the training rows; nothing before they are prepared."""
+    if not run.path("data", "train.jsonl").exists():
+        return iter(())
+    return _prompts(build_task(run.spec.task, load_labels(run)), open_split(run, "train", "training"))
+
+
+def origin_of(run: Run) -> WeightsSpec:
+    """The weights that the student is, or is cut out of. Raises ModelError where there are none."""
     origin = student_origin(run.spec)
     if origin is None:
         raise ModelError(f"the student {NO_ORIGIN}")

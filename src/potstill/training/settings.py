@@ -35,20 +35,23 @@ def auto_batch_size(rows: int, epochs: float) -> int:
     return min(max(power, MIN_BATCH), MAX_BATCH)
 
 
+LIVE: Literal["live"] = "live"
 NEEDS_LIVE_TEACHER = ("features", "on_policy")
 """Objectives that ask the teacher for more than what it says of given rows."""
 
 
-def targets_kind(spec: RunSpec) -> Literal["live", "top_k", "sampled"]:
+def targets_kind(spec: RunSpec) -> Literal["live", "top_k", "sampled", "logprobs", "votes"]:
     """Where the teacher's probabilities come from; of `auto`, what is cheaper.
 
     A live teacher reads every row in every epoch, a cached one reads it once: with more than one epoch the cache saves all but the first
-    reading, for some 130 bytes a trained token. With one epoch or less it would save nothing, and keep less of the distribution.
+    reading, for some 130 bytes a trained token. With one epoch or less it would save nothing, and keep less of the distribution. Several
+    teachers, and those with other tokenizers, are not cached.
     """
     if spec.training.objective in NEEDS_LIVE_TEACHER:
-        return "live"
+        return LIVE
     if spec.targets.kind == "auto":
-        return "top_k" if spec.training.epochs > 1 else "live"
+        alone = len(spec.all_teachers) == 1 and not spec.targets.align
+        return "top_k" if spec.training.epochs > 1 and alone else LIVE
     return spec.targets.kind
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from potstill.records import Example
 from potstill.store.run import Run
-from potstill.training.recipe import build_teaching, fine_tuning, load_validation, make_student
+from potstill.training.recipe import fine_tuning, load_validation, make_student
 from potstill.training.summary import read_summary, write_summary
+from potstill.training.teaching import build_teaching
 
 COMPARED = "sft"
 """Its folder below `training/`, and its name among the systems that are evaluated."""
@@ -40,7 +42,7 @@ def _train(run: Run, like: dict[str, Any], rows: Sequence[Example], folder: Path
 
     run.events.info("a second student learns the same rows by plain fine-tuning (training.compare_with_sft)")
     student = make_student(run, rows, run.path("training"))
-    job = fine_tuning(run, student, build_teaching(run, "sft", student, None), rows, folder, answers_alone=True)
+    job = fine_tuning(run, student, partial(build_teaching, run, "sft", student, None), rows, folder, answers_alone=True)
     same = {"batch_size": like["batch_size"], "learning_rate": like["learning_rate"]}
     job = replace(
         job,

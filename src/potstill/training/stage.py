@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.data.ondisk import Dataset
 from potstill.errors import CapabilityError, ModelError, SpecError
-from potstill.models.locate import teacher_stamp, template_stamp, weights_stamp
-from potstill.spec.sections import WeightsSpec
+from potstill.models.locate import is_local, teacher_stamp, template_stamp, weights_stamp
+from potstill.models.said import SAID
+from potstill.spec.sections import RunSpec, WeightsSpec
 from potstill.store.events import StageName
 from potstill.store.run import Run
 from potstill.training.foresee import foresee
 from potstill.training.objectives import ObjectiveName
 from potstill.training.recipe import (
-    build_teaching,
     choosing_metric,
     fine_tuning,
     load_live_teacher,
@@ -27,6 +28,7 @@ from potstill.training.recipe import (
 from potstill.training.settings import targets_kind
 from potstill.training.sft_beside import COMPARED, compare_with_sft
 from potstill.training.summary import model_files, read_summary, student_files, write_summary
+from potstill.training.teaching import build_teaching
 
 if TYPE_CHECKING:
     from potstill.training.cached import Kept
@@ -36,7 +38,14 @@ NAME: StageName = "train"
 DISCARD = ("checkpoints", "best", "baseline", "sft", "metrics.jsonl", "vocabulary.npy", "student.json", "teacher.json", "summary.json")
 
 VERSION = 2
-_READ = ("data/train.jsonl", "data/validation.jsonl", "data/labels.json", "generation/accepted.jsonl", "generation/validation.jsonl")
+_READ = (
+    "data/train.jsonl",
+    "data/validation.jsonl",
+    "data/labels.json",
+    "generation/accepted.jsonl",
+    "generation/validation.jsonl",
+    f"generation/{SAID}",
+)
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -55,7 +64,20 @@ def inputs(run: Run) -> dict[str, object]:
         "weights": [teacher_stamp(spec.teacher), weights_stamp(spec.student.model)],
         "templates": [template_stamp(origin) for origin in (spec.teacher, spec.student)],
         "metric": choosing_metric(spec),
+        **_others(spec),
         "files": {path: digest for path, digest in files.items() if path in _READ},
+    }
+
+
+def _others(spec: RunSpec) -> dict[str, object]:
+    """What the student depends on of teachers beside the first: they may be in memory beside it, too."""
+    others = spec.all_teachers[1:]
+    if not others or not all(map(is_local, others)):
+        return {}
+    known = {"name", "weight", *WeightsSpec.model_fields}
+    return {
+        "teachers": [other.model_dump(mode="json", include=known) for other in spec.all_teachers],
+        "their_weights": [weights_stamp(other.model) for other in others],
     }
 
 
@@ -86,7 +108,7 @@ def keep_targets(run: Run) -> Kept:
 
     folder, accepted = run.path("training"), _accepted(run)
     student = make_student(run, accepted, folder)
-    job = fine_tuning(run, student, build_teaching(run, "logits", student, None), accepted, folder)
+    job = fine_tuning(run, student, partial(build_teaching, run, "logits", student, None), accepted, folder)
     encoded = encode_job(job, load_tokenizer(job.student), load_config(job.student))
     return CachedTeacher(run, student).keep(encoded.rows)
 
@@ -118,7 +140,7 @@ def _train(run: Run, name: ObjectiveName) -> dict[str, Any]:
     folder, accepted = run.path("training"), _accepted(run)
     teacher = load_live_teacher(run, name)
     student = make_student(run, accepted, folder, teacher)
-    job = fine_tuning(run, student, build_teaching(run, name, student, teacher), accepted, folder)
+    job = fine_tuning(run, student, partial(build_teaching, run, name, student, teacher), accepted, folder)
     figures = {
         **fine_tune(replace(job, validation=_validation(run))).to_json(),
         "parameters_before": student.origin_parameters,

@@ -38,7 +38,7 @@ def test_several_answers_a_call_are_those_of_as_many_calls() -> None:
 def test_log_probabilities_come_where_they_are_asked_for() -> None:
     with OpenAIStub() as stub:
         [told], [untold] = complete(stub, [question(top_logprobs=2)]), complete(stub, [question()])
-    assert told.logprobs == tuple(TokenLogprob(word, -0.1, ((word, -0.1), ("other1", -3.1))) for word in ("hello", "there"))
+    assert told.logprobs == tuple(TokenLogprob(word, -0.1, ((word, -0.1), ("other1", -3.1))) for word in ("hello", " there"))
     assert untold.logprobs == ()
 
 

@@ -125,3 +125,48 @@ def test_a_student_larger_than_its_teacher_is_refused_unless_it_is_cut_out_of_so
     assert f"is larger than its teacher {small} (" in problem
     assert foresee(spec_of({"model": str(large)}, {"model": str(small)})).problems == ()
     assert foresee(spec_of({"model": str(small)}, {"model": str(large), "carve": {"layers": 1}})).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"targets": {"kind": "logprobs", "positions": "all"}}, "says nothing of the prompt's tokens: set `targets.positions: answer`"),
+        ({"targets": {"kind": "logprobs", "temperature": 2.0}}, "leave the temperatures at 1"),
+        ({"targets": {"kind": "logprobs"}, "training": {"objective": "sft"}}, "`training.objective: sft` learns from text alone"),
+        ({"targets": {"kind": "votes"}, "generation": {"choose": "vote"}}, "needs several answers to each question"),
+        (
+            {"targets": {"kind": "votes"}, "generation": {"samples": 4}},
+            "answers of summarization are not alike: set `generation.choose: vote`",
+        ),
+    ],
+)
+def test_targets_beside_answers_need_what_they_are_made_of(sections: dict[str, Any], words: str, model: Path) -> None:
+    [problem] = foresee(spec_of(ENDPOINT | {"temperature": 1.0}, {"model": str(model)}, **sections)).problems
+    assert words in problem
+
+
+def test_a_local_teacher_gives_more_than_log_probabilities(model: Path) -> None:
+    [problem] = foresee(spec_of({"model": str(model)}, {"model": str(model)}, targets={"kind": "logprobs"})).problems
+    assert "is local, and gives more: set `targets.kind: live`" in problem
+
+
+def test_another_tokenizer_is_aligned_where_the_spec_says_so(model: Path, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", layers=2)
+    tiny_tokenizer(other, vocabulary=300)
+    teacher, student = {"model": str(model)}, {"model": str(other)}
+    assert foresee(spec_of(teacher, student, training={"objective": "logits"}, targets={"align": True})).problems == ()
+    [problem] = foresee(spec_of(teacher, student, targets={"align": True, "positions": "all"})).problems
+    assert "carries over what the teacher says of answers alone" in problem
+
+
+def test_a_live_teacher_that_is_asked_for_is_no_endpoint(model: Path) -> None:
+    [problem] = foresee(spec_of(ENDPOINT, {"model": str(model)}, targets={"kind": "live"})).problems
+    assert "`targets.kind: live` needs the teacher's probabilities, but the teacher is an endpoint" in problem
+
+
+def test_several_teachers_teach_by_probabilities_where_all_are_local(model: Path) -> None:
+    teachers = {"teachers": [{"model": str(model)}, {"name": "other", **ENDPOINT}], "training": {"objective": "logits"}}
+    [problem] = foresee(
+        RunSpec.model_validate(spec_of({"model": "x"}, {"model": str(model)}).model_dump(exclude={"teacher"}) | teachers)
+    ).problems
+    assert "the teacher is an endpoint" in problem

@@ -142,6 +142,61 @@ def test_a_student_with_the_teachers_tokenizer_learns_its_probabilities(make_run
     assert summary(run)["objective"] == "logits"
 
 
+def test_a_student_with_the_teachers_tokens_under_other_ids_learns_its_probabilities(make_run, tmp_path, tiny_teacher):
+    from test_kinship import shuffled
+
+    from tiny import tiny_llama
+
+    other = tiny_llama(tmp_path / "other", layers=2, hidden=16, seed=4)
+    student, _ = shuffled(AutoTokenizer.from_pretrained(tiny_teacher))
+    student.save_pretrained(other)
+    run = make_run({"model": str(other)}, {"objective": "logits"})
+    stage.preflight(run)
+    work(run)
+    assert summary(run)["objective"] == "logits"
+
+
+def test_a_student_with_another_tokenizer_learns_the_aligned_probabilities_of_its_teacher(make_run, tmp_path):
+    from tiny import tiny_llama, tiny_tokenizer
+
+    seen = []
+    other = tiny_llama(tmp_path / "other", layers=2)
+    tiny_tokenizer(other, vocabulary=300)
+    run = make_run({"model": str(other)}, listeners=(seen.append,), targets={"align": True, "k": 8})
+    stage.preflight(run)
+    work(run)
+    assert summary(run)["objective"] == "logits"
+    [told] = [event.text for event in seen if isinstance(event, Noticed) and "carried over" in event.text]
+    assert "100% of the answers' tokens" in told
+
+
+@pytest.mark.parametrize("how", ["row", "mixture"])
+def test_several_local_teachers_teach_together(make_run, tmp_path, tiny_teacher, how):
+    from tiny import tiny_llama
+
+    second = tiny_llama(tmp_path / "second", layers=2, seed=9)
+    names = {"big": str(tiny_teacher), "small": str(second)}
+    teachers = [{"name": name, "model": model, "device": "cpu"} for name, model in names.items()]
+    run = make_run({"model": str(second)}, teacher=teachers[0], teachers=teachers, targets={"teachers": how})
+    rows = [replace(example(n, answered=True), teacher=list(names)[n % 2]) for n in range(12)]
+    write(run.path("generation", "accepted.jsonl"), rows)
+    work(run)
+    assert summary(run)["objective"] == "logits"
+
+
+def test_votes_are_learnt_as_they_fell(make_run, tmp_path):
+    from tiny import tiny_llama
+
+    sections = {"targets": {"kind": "votes"}, "generation": {"samples": 4, "choose": "vote"}}
+    endpoint = {"model": "m", "base_url": "http://127.0.0.1:1/v1", "temperature": 1.0}
+    run = make_run({"model": str(tiny_llama(tmp_path / "student", layers=2))}, teacher=endpoint, **sections)
+    rows = [replace(example(n, answered=True), distribution=((ANSWERS[n % 3], 0.75), ("Paris", 0.25))) for n in range(12)]
+    write(run.path("generation", "accepted.jsonl"), rows)
+    stage.preflight(run)
+    work(run)
+    assert summary(run)["objective"] == "logits"
+
+
 def test_probabilities_of_an_endpoint_are_refused_before_any_work(make_run, tmp_path):
     student = {"model": str(tmp_path / "not-even-there")}
     run = make_run(student, {"objective": "logits"}, {"model": "m", "base_url": "http://127.0.0.1:1/v1"})

@@ -35,7 +35,8 @@ class Strategy:
         """One question of this strategy."""
         sampling = replace(seat.sampling, max_new_tokens=seat.sampling.max_new_tokens + extra_tokens) if extra_tokens else seat.sampling
         version = "/".join(part for part in (self.version, self.spec.version) if part)
-        return Ask(seat, Request(messages, sampling, sample, schema=self.schema, prompt_version=version))
+        request = Request(messages, sampling, sample, schema=self.schema, top_logprobs=seat.top_logprobs, prompt_version=version)
+        return Ask(seat, request)
 
 
 def plain_reply(answered: Answered) -> Reply:

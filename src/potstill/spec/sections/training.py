@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 
 from potstill.spec.sections.base import Auto, Section
 
+BESIDE_ANSWERS = ("logprobs", "votes")
+"""Kinds of targets that stand beside the answers, and need no teacher in memory."""
+
 
 class TargetWeightsSpec(Section):
     """How much each kind of target counts in the loss."""
@@ -26,6 +29,27 @@ class TargetWeightsSpec(Section):
 class TargetsSpec(Section):
     """What the student is pulled to."""
 
+    kind: Literal["auto", "live", "top_k", "sampled", "logprobs", "votes"] = "auto"
+    """Where the teacher's distribution at a position comes from. `live`: from a teacher that runs beside the student. `top_k`, `sampled`:
+    it runs once over the rows, and what it says is kept on disk (docs/targets.md). `logprobs`: from what an endpoint says of the likeliest
+    tokens beside its answers. `votes`: from how several answers to one question fell (`generation.samples`); both make the objective
+    `logits` without a local teacher (docs/alignment.md). `auto`: `top_k` where `training.epochs` is above 1, else `live`."""
+    k: int = Field(default=32, ge=1)
+    """So many of a position's likeliest tokens keep their own probability, all others are one sum (32: within 1 % of the whole
+    distribution's loss, benchmarks/RESULTS.md). Of an endpoint at most 20 are asked for, which is what OpenAI's and vLLM's allow."""
+    samples: int = Field(default=50, ge=1, le=255)
+    """Of `sampled`: draws a position from the teacher's distribution, which name fewer different tokens; an unbiased estimate (Anshumann et
+    al. 2025, arXiv 2503.16870, where about 12 different tokens a position do as well as whole distributions)."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Of `top_k`: number format of the log-probabilities on disk. `float16` has three digits, and halves their size."""
+    cache: Path | None = None
+    """Of `top_k` and `sampled`: a folder that several runs may share; by default `training/targets` of the run."""
+    align: bool = False
+    """Learn from a local teacher with another tokenizer: its distributions are carried over by the bytes that its tokens write. Not exact
+    (docs/alignment.md says where); without it such a teacher teaches by its text alone."""
+    teachers: Literal["row", "mixture"] = "row"
+    """Of several local `teachers`: `row` takes the distribution of the teacher that answered the row, `mixture` that of all of them by
+    their `weight`. They are in memory together."""
     positions: Literal["answer", "all"] = "answer"
     """`answer`: tokens of the answer alone. `all`: prompt tokens too (needs the teacher's probabilities), so that a carved student heals
     on fewer rows."""
@@ -35,24 +59,13 @@ class TargetsSpec(Section):
     """Temperature of the teacher's distribution alone, where it is to differ from the student's."""
     weights: TargetWeightsSpec = TargetWeightsSpec()
     """How much each kind of target counts."""
-    kind: Literal["auto", "live", "top_k", "sampled"] = "auto"
-    """Where the teacher's probabilities come from. `live`: the teacher runs beside the student. `top_k`, `sampled`: it runs once over the
-    rows, and what it says is kept on disk (docs/targets.md). `auto`: `top_k` where `training.epochs` is above 1, else `live`."""
-    k: int = Field(default=32, ge=1)
-    """Of `top_k`: how many tokens a position keep their own probability; the rest is kept as one sum (32: within 1 % of the whole
-    distribution's loss, benchmarks/RESULTS.md)."""
-    samples: int = Field(default=50, ge=1, le=255)
-    """Of `sampled`: draws a position from the teacher's distribution, which name fewer different tokens; an unbiased estimate (Anshumann et
-    al. 2025, arXiv 2503.16870, where about 12 different tokens a position do as well as whole distributions)."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """Of `top_k`: number format of the log-probabilities on disk. `float16` has three digits, and halves their size."""
-    cache: Path | None = None
-    """A folder for cached probabilities that several runs may share; by default `training/targets` of the run."""
 
     def misfits(self, training: TrainingSpec) -> Iterator[str]:
         """What speaks against these targets in such a training."""
-        if self.kind != "auto" and training.objective == "sft":
+        if self.kind not in ("auto", *BESIDE_ANSWERS) and training.objective == "sft":
             yield f"`targets.kind: {self.kind}` needs the teacher's probabilities: set `training.objective: logits`, or `kind: auto`"
+        if self.kind not in ("auto", "live", *BESIDE_ANSWERS) and self.align:
+            yield f"`targets.kind: {self.kind}` keeps nothing of a teacher with another tokenizer: take `live`, or `auto`"
         if self.kind not in ("auto", "live") and training.objective in ("features", "on_policy"):
             yield f"`targets.kind: {self.kind}`: `training.objective: {training.objective}` needs a teacher at hand; take `live`, or `auto`"
         if self.kind == "sampled" and training.divergence not in ("auto", "forward_kl"):

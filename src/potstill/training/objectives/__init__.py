@@ -7,6 +7,7 @@ from typing import Literal
 
 from potstill.errors import CapabilityError
 from potstill.spec.sections import RunSpec
+from potstill.spec.sections.training import BESIDE_ANSWERS
 from potstill.training.losses import DivergenceName
 from potstill.training.objectives.base import Ingredients, Objective
 from potstill.training.objectives.features import features
@@ -38,22 +39,26 @@ def choose_objective(spec: RunSpec, *, teacher_is_local: bool, same_tokens: Call
     """What `training.objective` means in this run.
 
     `auto` is `logits` where the teacher is local and reads the same tokens as the student (`same_tokens`, asked only where it
-    matters), else `sft`. Raises CapabilityError where more of the teacher than its text is demanded, and cannot be
-    had.
+    matters) or is aligned with it, or where `targets.kind` names another source of probabilities; else `sft`. Raises CapabilityError
+    where more of the teacher than its text is demanded, and cannot be had.
     """
     # `step_by_step` says which rows are learnt, and what each counts (`training.mixture`); how, is found as `auto` finds it.
     wanted = "auto" if spec.training.objective == "step_by_step" else spec.training.objective
     if wanted == "sft":
         return "sft"
+    if spec.targets.kind in BESIDE_ANSWERS:
+        return "logits"
+    advice = "set `training.objective: sft`"
     if not teacher_is_local:
         problem = f"the teacher {spec.teacher.model} is an endpoint, which gives text alone"
-    elif not same_tokens():
-        problem = f"the teacher {spec.teacher.model} and the student {spec.student.model} have different tokenizers"
+    elif not spec.targets.align and not same_tokens():
+        problem = f"the teacher {spec.teacher.model} and the student {spec.student.model} have different tokenizers, and are not aligned"
+        advice = "set `targets.align: true`, or set `training.objective: sft`"
     else:
         return wanted if wanted in ("features", "on_policy") else "logits"
     if wanted != "auto":
         what = "hidden states" if wanted == "features" else "probabilities"
-        raise CapabilityError(f"training.objective: {wanted} needs the teacher's {what}, but {problem}; set `training.objective: sft`")
+        raise CapabilityError(f"training.objective: {wanted} needs the teacher's {what}, but {problem}; {advice}")
     if spec.targets.positions == "all":
         raise CapabilityError(f"targets.positions: all needs the teacher's probabilities, but {problem}; set `targets.positions: answer`")
     if spec.targets.kind != "auto":

@@ -22,9 +22,10 @@ class LiveTeacher:
     """A teacher's logits (n, V) of the student's V tokens, at the student's positions, divided by `temperature`.
 
     `teacher_ids[i]` is the teacher's id of the student's token i (None: the same ids, and one model's table may end earlier
-    than the other's: padding of vocabularies). Tokens that the student lacks get no column: the loss's softmax renormalises over
-    what the student can say; tokens that the teacher lacks get −∞. The teacher runs without gradients, without a cache of
-    keys and values, and its head sees the trained positions alone. `vocabulary` is V, `device` where the teacher runs.
+    than the other's: padding of vocabularies), −1 where the teacher has no such token; such a token must not stand in a row. Tokens that
+    the student lacks get no column: the loss's softmax renormalises over what the student can say; tokens that the teacher lacks get
+    −∞. The teacher runs without gradients, without a cache of keys and values, and its head sees the trained positions alone.
+    `vocabulary` is V, `device` where the teacher runs.
     """
 
     def __init__(self, module: Any, vocabulary: int, teacher_ids: NDArray[np.int64] | None = None, *, temperature: float = 1.0) -> None:
@@ -34,9 +35,13 @@ class LiveTeacher:
         known, device = head.weight_VD.shape[0], head.weight_VD.device
         self.vocabulary, self.device = vocabulary, device
         self._ids_V: Tensor | None = None
+        self._lacks_V: Tensor | None = None
         if teacher_ids is not None:
             assert len(teacher_ids) == vocabulary
-            self._ids_V = torch.from_numpy(np.asarray(teacher_ids, dtype=np.int64)).to(device)
+            ids_V = torch.from_numpy(np.asarray(teacher_ids, dtype=np.int64)).to(device)
+            self._lacks_V = ids_V < 0 if (ids_V < 0).any() else None
+            # What rows are padded with may be a token that the teacher lacks: any other does there.
+            self._ids_V = ids_V.clamp_min(0)
             head = head.rows(self._ids_V)
         elif vocabulary < known:
             head = head.rows(torch.arange(vocabulary, device=device))
@@ -51,7 +56,10 @@ class LiveTeacher:
 
         def logits(part: slice) -> Distribution:
             with torch.no_grad():
-                known_nV = self._head.logits(hidden_ND[part]).to(student_device)
+                known_nV = self._head.logits(hidden_ND[part])
+                if self._lacks_V is not None:
+                    known_nV = known_nV.masked_fill(self._lacks_V, -torch.inf)
+                known_nV = known_nV.to(student_device)
                 if self._temperature != 1.0:
                     known_nV /= self._temperature
                 missing = self.vocabulary - known_nV.shape[1]
