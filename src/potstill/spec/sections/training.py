@@ -38,7 +38,7 @@ class TargetsSpec(Section):
     k: int = Field(default=32, ge=1)
     """Of `top_k`: how many tokens a position keep their own probability; the rest is kept as one sum (32: within 1 % of the whole
     distribution's loss, benchmarks/RESULTS.md)."""
-    samples: int = Field(default=50, ge=1, le=255)
+    samples: int = Field(default=25, ge=1, le=255)
     """Of `sampled`: draws a position from the teacher's distribution, which name fewer different tokens; an unbiased estimate (Anshumann et
     al. 2025, arXiv 2503.16870, where about 12 different tokens a position do as well as whole distributions)."""
     dtype: Literal["float16", "float32"] = "float16"
