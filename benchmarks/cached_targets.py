@@ -168,6 +168,7 @@ class Bench:
     unseen: TokenRows
     live: LiveTeacher
     caches: dict[str, TargetCache]
+    samples: list[int]
     filled_s: float
 
     @classmethod
@@ -184,8 +185,8 @@ class Bench:
         started = time.perf_counter()
         caches = {"top_k 32": cached(live, rows, TopK(32), TopKPacking(vocabulary, "float16"), folder)}
         filled_s = time.perf_counter() - started
-        caches |= {f"sampled {n}": cached(live, rows, Sampled(n), SampledPacking(vocabulary, n), folder) for n in (12, 25)}
-        return cls(module, student, rows, unseen, live, caches, filled_s)
+        caches |= {f"sampled {n}": cached(live, rows, Sampled(n), SampledPacking(vocabulary, n), folder) for n in chosen.samples}
+        return cls(module, student, rows, unseen, live, caches, chosen.samples, filled_s)
 
     @property
     def stored(self) -> dict[str, Targets]:
@@ -201,7 +202,7 @@ class Bench:
             "error_of_the_mean": {
                 f"{how}, {n} draws": errors_of_the_mean(self.student, self.live, self.rows, n, how == "independent")
                 for how in ("evenly spaced", "independent")
-                for n in (12, 25)
+                for n in self.samples
             },
         }
 
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a random teacher of few weights instead")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--positions", choices=["answer", "all"], default="answer")
+    parser.add_argument("--samples", type=int, nargs="+", default=[12, 25], help="draws a position")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3, help="of speed")
     parser.add_argument("--epochs", type=int, default=3, help="of learning")
