@@ -1,12 +1,14 @@
 """Cached teacher targets: their size, how near they come to whole distributions, and what an epoch on them costs.
 
-    python benchmarks/cached_targets.py [--teacher FOLDER] [--tiny] [--rows 48] [--layers 8] [--repeats 3] [--threads 2]
+    python benchmarks/cached_targets.py size|speed|learning [--tiny] [--positions answer|all] [--rows 32] [--layers 8] [--threads 2]
 
-Rows are docstrings of the standard library with their summary lines, which are trained; the teacher is the embedded one, where it is
-cached, and the student an evenly spaced cut of it. With `--tiny`: a random teacher of few weights, and rows of random tokens. Printed, as
-JSON: bytes a token, different tokens a position, the loss of the untrained student on each kind of target against the live teacher's, the
-error of the mean of n drawn gradients (drawn as Potstill does, and independently), and the tokens/s of paired epochs: text alone (`sft`),
-live teacher, cached top-k, cached draws.
+Rows are docstrings of the standard library with their summary lines; the teacher is the embedded one, where it is cached (`--teacher` names
+another), and the student an evenly spaced cut of it. With `--tiny`: a random teacher of few weights, and rows of random tokens. Printed,
+as JSON:
+
+size      bytes a token, different tokens a position, error of the mean of n drawn gradients, drawn as Potstill does and independently
+speed     tokens/s of paired epochs: text alone (`sft`), live teacher, cached top-k, cached draws
+learning  forward KL to whole distributions, of students that learnt from each kind of target
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ from potstill.training.kernel import Pull, pulled_loss
 from potstill.training.losses import Divergence, cross_entropy, forward_kl
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.objectives.base import Lesson, Objective
-from potstill.training.rows import encode_rows
+from potstill.training.rows import Positions, encode_rows
 from potstill.training.targets import LiveTeacher, StoredTargets, Targets
 from potstill.training.targets.cache import TargetCache
 from potstill.training.targets.filling import Filling, fill
@@ -58,13 +60,15 @@ def tiny() -> Any:
     return LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=16, initializer_range=0.5, tie_word_embeddings=True))
 
 
-def docstring_rows(weights: Weights, count: int) -> TokenRows:
-    """Docstrings of the standard library with their summary lines, the longest and shortest left out; the summary is trained."""
-    pairs = itertools.islice(docstring_pairs(), 4 * count)
+def docstring_rows(weights: Weights, count: int, positions: Positions) -> tuple[TokenRows, TokenRows]:
+    """Docstrings of the standard library with their summary lines: `count` rows to learn from, and 16 others."""
+    pairs = list(itertools.islice(docstring_pairs(), 4 * (count + 16)))[::4]
     examples = [
         Example(row.id, (*row.messages, Message("assistant", row.reference[0])), trained_turns=(len(row.messages),)) for row in pairs
     ]
-    return encode_rows(weights.tokenizer, examples[::4], max_length=256).rows
+    parts = (examples[:count], examples[count:])
+    learnt, unseen = (encode_rows(weights.tokenizer, part, max_length=256, positions=positions).rows for part in parts)
+    return learnt, unseen
 
 
 def random_rows(vocabulary: int, count: int) -> TokenRows:
@@ -120,11 +124,11 @@ def _independent(names_nK: torch.Tensor, scores_nV: torch.Tensor, samples: int) 
     return scores_nV.softmax(dim=-1) - p_nV
 
 
-def epoch(module: Any, rows: TokenRows, objective: Objective) -> float:
-    """Seconds of one epoch, all weights trained."""
+def train(module: Any, rows: TokenRows, objective: Objective, epochs: int, rate: float) -> float:
+    """Seconds of so many epochs, all weights trained."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, num_train_epochs=1, learning_rate=1e-4, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no",
+            folder, num_train_epochs=epochs, learning_rate=rate, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no",
             logging_strategy="no", dataloader_pin_memory=False, log_level="error",
         )  # fmt: skip
         lesson = Lesson(rows, LengthBatches(rows.lengths, BATCH, BATCH, seed=0), objective)
@@ -139,7 +143,7 @@ def paired(student: Any, rows: TokenRows, objectives: dict[str, Objective], repe
     for turn in range(repeats + 1):
         names = list(objectives) if turn % 2 else list(objectives)[::-1]
         for name in names:
-            spent = epoch(copy.deepcopy(student), rows, objectives[name])
+            spent = train(copy.deepcopy(student), rows, objectives[name], 1, 1e-4)
             if turn:  # the first warms up
                 seconds[name].append(spent)
     tokens = int(rows.lengths.sum())
@@ -154,64 +158,99 @@ def paired(student: Any, rows: TokenRows, objectives: dict[str, Objective], repe
     }
 
 
-def timed(work: Callable[[], TargetCache]) -> tuple[TargetCache, float]:
-    started = time.perf_counter()
-    return work(), time.perf_counter() - started
+@dataclass(frozen=True)
+class Bench:
+    """Models, rows, and the targets of each kind."""
+
+    module: Any
+    student: Any
+    rows: TokenRows
+    unseen: TokenRows
+    live: LiveTeacher
+    caches: dict[str, TargetCache]
+    samples: list[int]
+    filled_s: float
+
+    @classmethod
+    def of(cls, chosen: argparse.Namespace, folder: Path) -> Bench:
+        if chosen.tiny:
+            module = tiny()
+            rows, unseen = (random_rows(module.config.vocab_size, count) for count in (chosen.rows, 16))
+        else:
+            weights = load_weights(WeightsSpec(model=str(chosen.teacher), device="cpu", dtype="float32"))
+            module = weights.module
+            rows, unseen = docstring_rows(weights, chosen.rows, chosen.positions)
+        student, vocabulary = carve(module, evenly_spaced(module.config.num_hidden_layers, chosen.layers)), module.config.vocab_size
+        live = LiveTeacher(module, vocabulary)
+        started = time.perf_counter()
+        caches = {"top_k 32": cached(live, rows, TopK(32), TopKPacking(vocabulary, "float16"), folder)}
+        filled_s = time.perf_counter() - started
+        caches |= {f"sampled {n}": cached(live, rows, Sampled(n), SampledPacking(vocabulary, n), folder) for n in chosen.samples}
+        return cls(module, student, rows, unseen, live, caches, chosen.samples, filled_s)
+
+    @property
+    def stored(self) -> dict[str, Targets]:
+        return {kind: StoredTargets(cache.rows(self.rows)) for kind, cache in self.caches.items()}
+
+    def size(self) -> dict[str, Any]:
+        places = np.arange(self.caches["top_k 32"].positions)
+        named = {kind: (cache.rows(self.rows).take(places).ids_PK >= 0).sum(axis=1).mean() for kind, cache in self.caches.items()}
+        return {
+            "bytes_a_token": {kind: round(cache.size / cache.positions, 1) for kind, cache in self.caches.items()},
+            "different_tokens_a_position": {kind: round(float(count), 2) for kind, count in named.items()},
+            "filling_tokens_per_s": round(float(self.rows.lengths.sum()) / self.filled_s, 1),
+            "error_of_the_mean": {
+                f"{how}, {n} draws": errors_of_the_mean(self.student, self.live, self.rows, n, how == "independent")
+                for how in ("evenly spaced", "independent")
+                for n in self.samples
+            },
+        }
+
+    def speed(self, repeats: int) -> dict[str, Any]:
+        objectives = {"sft": OBJECTIVES["sft"](Ingredients()), "live": OBJECTIVES["logits"](Ingredients(self.live))}
+        objectives |= {kind: OBJECTIVES["logits"](Ingredients(targets)) for kind, targets in self.stored.items()}
+        return paired(self.student, self.rows, objectives, repeats)
+
+    def learning(self, epochs: int) -> dict[str, Any]:
+        """Forward KL to the whole distributions, in nats a token, of students that learnt from each kind of target."""
+        found: dict[str, Any] = {"untrained": self._distances(self.student)}
+        for kind, targets in {"live": self.live, **self.stored}.items():
+            learner = copy.deepcopy(self.student)
+            train(learner, self.rows, OBJECTIVES["logits"](Ingredients(targets)), epochs, 1e-3)
+            found[kind] = self._distances(learner.eval())
+        return found
+
+    def _distances(self, student: Any) -> dict[str, float]:
+        sets = {"rows learnt": self.rows, "rows unseen": self.unseen}
+        return {name: round(mean_loss(student, rows, self.live, forward_kl), 4) for name, rows in sets.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["size", "speed", "learning"])
     parser.add_argument("--teacher", type=Path, default=next(iter(sorted(cache_folder().glob("models/*/config.json"))), Path("-")).parent)
-    parser.add_argument("--tiny", action="store_true", help="a random teacher of a few weights instead")
-    parser.add_argument("--rows", type=int, default=48)
+    parser.add_argument("--tiny", action="store_true", help="a random teacher of few weights instead")
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--positions", choices=["answer", "all"], default="answer")
+    parser.add_argument("--samples", type=int, nargs="+", default=[12, 25], help="draws a position")
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of speed")
+    parser.add_argument("--epochs", type=int, default=3, help="of learning")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    if chosen.tiny:
-        module = tiny()
-        rows = random_rows(module.config.vocab_size, chosen.rows)
-    else:
-        weights = load_weights(WeightsSpec(model=str(chosen.teacher), device="cpu", dtype="float32"))
-        module, rows = weights.module, docstring_rows(weights, chosen.rows)
-    student, vocabulary = carve(module, evenly_spaced(module.config.num_hidden_layers, chosen.layers)), module.config.vocab_size
-    live = LiveTeacher(module, vocabulary)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        top, filled = timed(lambda: cached(live, rows, TopK(32), TopKPacking(vocabulary, "float16"), folder))
-        kinds = {f"sampled {n}": cached(live, rows, Sampled(n), SampledPacking(vocabulary, n), folder) for n in (12, 50)}
-        stored = {"top_k 32": StoredTargets(top.rows(rows))} | {kind: StoredTargets(cache.rows(rows)) for kind, cache in kinds.items()}
-        losses = {
-            # Of draws, only the cross-entropy is right on average: forward KL holds the entropy of what was drawn besides.
-            divergence.__name__: {kind: round(mean_loss(student, rows, targets, divergence), 4) for kind, targets in chosen_kinds.items()}
-            for divergence, chosen_kinds in (
-                (forward_kl, {"live": live, "top_k 32": stored["top_k 32"]}),
-                (cross_entropy, {"live": live} | {kind: stored[kind] for kind in kinds}),
-            )
-        }
-        every = np.arange(top.positions)
-        named = {kind: float((cache.rows(rows).take(every).ids_PK >= 0).sum(axis=1).mean()) for kind, cache in kinds.items()}
-        objectives = {"sft": OBJECTIVES["sft"](Ingredients()), "live": OBJECTIVES["logits"](Ingredients(live))}
-        objectives |= {kind: OBJECTIVES["logits"](Ingredients(targets)) for kind, targets in stored.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench.of(chosen, Path(folder))
+        parts = {"size": bench.size, "speed": lambda: bench.speed(chosen.repeats), "learning": lambda: bench.learning(chosen.epochs)}
         result = {
-            "teacher": f"{module.num_parameters() / 1e6:.1f} M weights, vocabulary {vocabulary:,}",
-            "student": f"{student.num_parameters() / 1e6:.1f} M weights, {chosen.layers} layers",
-            "rows": len(rows),
-            "trained_tokens": top.positions,
-            "bytes_a_token": {kind: round(cache.size / cache.positions, 1) for kind, cache in {"top_k 32": top, **kinds}.items()},
-            "different_tokens_a_position": {kind: round(count, 2) for kind, count in named.items()},
-            "filling_tokens_per_s": round(float(rows.lengths.sum()) / filled, 1),
-            "loss_before_training": losses,
-            "error_of_the_mean": {
-                f"{how}, {n} draws": errors_of_the_mean(student, live, rows, n, how == "independent")
-                for how in ("evenly spaced", "independent")
-                for n in (12, 50)
-            },
-            "epoch": paired(student, rows, objectives, chosen.repeats),
+            "teacher": f"{bench.module.num_parameters() / 1e6:.1f} M weights, vocabulary {bench.module.config.vocab_size:,}",
+            "student": f"{bench.student.num_parameters() / 1e6:.1f} M weights, {chosen.layers} layers",
+            "rows": len(bench.rows),
+            "trained_tokens": bench.caches["top_k 32"].positions,
+            chosen.part: parts[chosen.part](),
             "threads": chosen.threads,
         }
-    print(json.dumps(result, indent=2, ensure_ascii=False))
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

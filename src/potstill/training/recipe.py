@@ -18,7 +18,7 @@ from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
-from potstill.training.foresee import NO_ORIGIN
+from potstill.training.foresee import NO_ORIGIN, student_origin
 from potstill.training.kinship import shares_tokens
 from potstill.training.objectives import ObjectiveName, choose_objective
 from potstill.training.settings import LIVE, targets_kind

@@ -12,7 +12,7 @@ import torch
 from families import module
 
 from limits import files_of_at_most
-from potstill.errors import StoreError
+from potstill.errors import StoreError, TrainingError
 from potstill.store.events import EventLog, Progressed
 from potstill.training.batches import TokenRows, collate
 from potstill.training.head import output_head, trained_hidden
@@ -198,6 +198,16 @@ def test_a_full_disk_is_told_and_what_was_finished_stays(tmp_path):
         fill(cache, rows, filling())
     assert sorted(cache.folder.glob("shard-*")) == standing
     assert fill(whole(tmp_path), rows, filling()) == 6
+
+
+def test_memory_that_runs_out_is_told_with_what_to_do(tmp_path):
+    def too_large(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    with pytest.raises(
+        TrainingError, match=r"memory ran out while the teacher read \d+ rows of up to \d+ tokens .*lower `training\.max_length`"
+    ):
+        fill(whole(tmp_path), token_rows(), filling(too_large))
 
 
 DRIVER = """\

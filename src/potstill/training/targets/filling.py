@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.errors import TrainingError
 from potstill.store.events import EventLog, Progress
 from potstill.training.batches import Batch, TokenRows, collate
 from potstill.training.distributions import Dense
@@ -43,8 +46,9 @@ class Filling:
 def fill(cache: TargetCache, rows: TokenRows, filling: Filling) -> int:
     """Write the targets of all rows that `cache` lacks; returns how many those were.
 
-    What is cut into shards and batches hangs on the missing rows and their order alone, and shards are whole or not there: after a kill the
-    same call goes on, and the cache ends up the same, byte by byte. Raises StoreError where the disk is full; finished shards stay.
+    How rows are cut into shards and batches hangs on the missing rows and their order alone, and shards are whole or not there: after a
+    kill the same call goes on, and the cache ends up the same, byte by byte. Raises StoreError where the disk is full (finished shards
+    stay), TrainingError where memory runs out.
     """
     keys, counts = row_keys(rows), trained_counts(rows)
     if not cache.missing(keys):
@@ -62,7 +66,8 @@ def fill(cache: TargetCache, rows: TokenRows, filling: Filling) -> int:
                 for places in _batches(shard, rows.lengths):
                     batch = collate([rows[place] for place in places], 0)
                     uniforms = np.concatenate([_uniforms(keys[place], filling.seed, int(counts[place])) for place in places])
-                    parts += _reduced(teacher, batch, uniforms, filling.reduction)
+                    with _memory_advice(batch):
+                        parts += _reduced(teacher, batch, uniforms, filling.reduction)
                     order += places
                     clock.tell(progress, batch)
                 cache.add([keys[place] for place in order], [int(counts[place]) for place in order], join(parts))
@@ -78,6 +83,20 @@ def _reduced(teacher: LiveTeacher, batch: Batch, uniforms_N: NDArray[np.float64]
         found = target(part)
         assert isinstance(found, Dense)
         yield reduction(found.logits_nV, uniforms_N[part])
+
+
+@contextlib.contextmanager
+def _memory_advice(batch: Batch) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not re.search("out of memory|allocate memory", str(error)):
+            raise
+        rows, longest = batch.input_ids_BT.shape
+        raise TrainingError(
+            f"memory ran out while the teacher read {rows} row{'' if rows == 1 else 's'} of up to {longest} tokens "
+            f"({str(error).splitlines()[0]}); free some, lower `training.max_length`, or have the teacher in `teacher.dtype: bfloat16`"
+        ) from None
 
 
 def _shards(places: Sequence[int], counts: NDArray[np.int64], positions: int) -> Iterator[list[int]]:

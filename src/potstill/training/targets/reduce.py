@@ -55,7 +55,9 @@ class Sampled:
 
     def __call__(self, logits_nV: Tensor, uniforms_n: NDArray[np.float64]) -> SparseArrays:
         """The targets of the n positions."""
-        reached_nV = log_probabilities(logits_nV).double().exp_().cumsum(dim=-1)
+        logp_nV = log_probabilities(logits_nV)
+        # Apple's accelerators know no float64, in which the sums of small shares stay exact.
+        reached_nV = (logp_nV.cpu() if logp_nV.device.type == "mps" else logp_nV).double().exp_().cumsum(dim=-1)
         # Of the points (start + j) / samples, so many lie below the upper end of a token's share.
         start_n1 = torch.from_numpy(uniforms_n).to(reached_nV.device)[:, None]
         reached_nV.div_(reached_nV[:, -1:].clone()).mul_(self.samples).sub_(start_n1).ceil_().clamp_(0, self.samples)
