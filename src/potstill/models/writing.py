@@ -12,6 +12,11 @@ from potstill.store.ledger import Ledger
 
 _FLUSH_S = 0.05
 _TURNS = 8
+_APART, _LEAST_APART_S, _MOST_APART_S = 0.5, 0.0005, 0.002
+"""Calls that were written down together leave apart, by half of the time that usually lies between two: as one lot they would be
+answered as one, time and again, and each wait until all are seen to. What is less than a timer can tell is nothing."""
+_USUAL = 64
+"""Calls that the usual time between two is taken from."""
 
 
 class Writer:
@@ -27,6 +32,8 @@ class Writer:
         self._answers: list[tuple[str, Completion, float | None]] = []
         self._wake = asyncio.Event()
         self._flush: asyncio.TimerHandle | None = None
+        self._between_s = 0.0  # two calls, usually
+        self._released_at: float | None = None
 
     async def intend(self, batch: Sequence[Question], holds: Sequence[Cost]) -> None:
         """Returns when the intent is on disk."""
@@ -73,8 +80,28 @@ class Writer:
             keys, requests = [question.key for question in intended], [question.request for question in intended]
             self._ledger.intend(keys, requests, self._model, holds)
         self._answers, self._intents = [], []
-        for written, *_ in waiting:
-            written.set_result(None)
+        self._release([written for written, *_ in waiting])
+
+    def _release(self, written: Sequence[asyncio.Future[None]]) -> None:
+        """Let calls leave whose intents are on disk: one at once, the others one after the other."""
+        if not written:
+            return
+        loop = asyncio.get_running_loop()
+        now, count = loop.time(), len(written)
+        if self._released_at is not None:
+            self._between_s += (now - self._released_at - count * self._between_s) / max(count, _USUAL)
+        self._released_at = now
+        apart_s = min(self._between_s * _APART, _MOST_APART_S)
+        for place, one in enumerate(written):
+            if place and apart_s >= _LEAST_APART_S:
+                loop.call_later(place * apart_s, _let_go, one)
+            else:
+                one.set_result(None)
+
+
+def _let_go(written: asyncio.Future[None]) -> None:
+    if not written.done():  # its worker may have been cancelled
+        written.set_result(None)
 
 
 def _columns(answers: Sequence[tuple[str, Completion, float | None]]) -> tuple[list[str], list[Completion], list[float | None]]:
