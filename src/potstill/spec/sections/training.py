@@ -35,8 +35,9 @@ class TargetsSpec(Section):
     tokens beside its answers. `votes`: from how several answers to one question fell (`generation.samples`); both make the objective
     `logits` without a local teacher (docs/alignment.md). `auto`: `top_k` where `training.epochs` is above 1, else `live`."""
     k: int = Field(default=32, ge=1)
-    """So many of a position's likeliest tokens keep their own probability, all others are one sum (32: a student came within 1 % of
-    one that learnt from whole distributions, on the rows learnt; benchmarks/RESULTS.md). Of an endpoint at most 20 are asked for, which is what OpenAI's and vLLM's allow."""
+    """So many of a position's likeliest tokens keep their own probability, all others are one sum (32: a student came within 1 % of one
+    that learnt from whole distributions, on the rows learnt; benchmarks/RESULTS.md). Of an endpoint at most 20 are asked for, which is what
+    OpenAI's and vLLM's allow."""
     samples: int = Field(default=25, ge=1, le=255)
     """Of `sampled`: draws a position from the teacher's distribution, an unbiased estimate of it. 25 name about 12 different tokens
     (measured), which do about as well as whole distributions (Anshumann et al. 2025, arXiv 2503.16870)."""
