@@ -17,6 +17,7 @@ from potstill.training.batches import Batch, collate
 from potstill.training.folders import Checkpoints
 from potstill.training.history import best, scored, without_progress
 from potstill.training.learner import Learner, pad_id
+from potstill.training.machine import fast_products, keep_freed_memory
 from potstill.training.objectives.base import Lesson
 
 _WEIGHTS = "learner.safetensors"
@@ -46,6 +47,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self._lesson, self._judge = lesson, judge
         self._checkpoints = Checkpoints(Path(args.output_dir))
+        if args.device.type == "cpu":
+            keep_freed_memory()
         self.tokens = self.trained_tokens = 0
         self.rollouts = lesson.rollouts
 
@@ -67,6 +70,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.trained_tokens += int(trained_tokens)
         self.tokens += int(tokens)
         return batches, trained_tokens
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Forward and backward pass of a micro-batch."""
+        with fast_products():
+            result: Tensor = super().training_step(*args, **kwargs)
+        return result
 
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Tensor | int | None = None

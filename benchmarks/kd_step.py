@@ -1,0 +1,154 @@
+"""Distillation steps with a live teacher: Potstill beside TRL's GKD and DistillationTrainer, on equal rows.
+
+    python -m venv PEERS
+    python -c "import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])" > PEERS/lib/python3.11/site-packages/shared.pth
+    PEERS/bin/pip install trl==1.16.0 peft==0.21.2 matplotlib
+    PEERS/bin/pip install --no-deps liger-kernel==0.8.5
+    PYTHONPATH=src PEERS/bin/python benchmarks/kd_step.py SIDE... [--prompt 0.5] [--rounds 3] [--steps 1]
+
+SmolLM2-135M-Instruct teaches an 8-layer cut of itself by forward KL: batch 8 rows of 256 tokens, `--prompt` of each not trained. Each
+round trains every side once, a first step not counted. Printed: median tokens/s (prompts counted), and the median of the rounds'
+ratios of Potstill's speed to each side's, and each side's peak memory (weights and libraries included). Each side has a process of its
+own.
+
+Sides (`bare` and `potstill` always run):
+
+- `potstill`: float32, as training on a CPU comes. `potstill_bf16`: the same trainer under bfloat16 autocast.
+- `bare`: the limit (see steps.py).
+- `gkd`: trl.experimental.gkd on given text (lmbda 0, beta 0: forward KL), all else as it comes: bfloat16 autocast, gradient checkpointing.
+- `gkd_fp32`, `gkd_bf16`: tuned by hand: no gradient checkpointing.
+- `gkd_fp32_onednn`: and with the switch that Potstill uses for float32 products, which TRL does not set.
+- `distillation`, `distillation_fp32`, `distillation_bf16`: trl.DistillationTrainer (beta 0), its generation replaced by the same given
+  completions; as it comes, and tuned likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from potstill.training.machine import fast_products
+from potstill.training.objectives import OBJECTIVES, Ingredients
+from potstill.training.targets.live_teacher import LiveTeacher
+from steps import (
+    Seconds,
+    bare_step,
+    batch_of,
+    by_loop,
+    by_trainer,
+    common_arguments,
+    cut,
+    load_teacher,
+    masked_dataset,
+    paired,
+    potstill_trainer,
+    prompt_lengths,
+    random_rows,
+    serve,
+    show,
+)
+
+BATCH, LENGTH, LAYERS = 8, 256, 8
+TUNED = {"as_it_comes": {}, "fp32": {"bf16": False, "gradient_checkpointing": False}, "bf16": {"gradient_checkpointing": False}}
+
+
+class Bench:
+    """The models and rows of all sides."""
+
+    def __init__(self, prompt: float, steps: int) -> None:
+        self.weights = load_teacher()
+        self.teacher = self.weights.module
+        self.prompt = prompt
+        self.rows = random_rows(BATCH * (steps + 1), LENGTH, prompt, self.teacher.config.vocab_size)
+
+    def student(self) -> Any:
+        return cut(self.teacher, LAYERS)
+
+    def bare(self) -> Seconds:
+        batch = batch_of(random_rows(BATCH, LENGTH, self.prompt, self.teacher.config.vocab_size))
+        return by_loop(bare_step(self.student(), batch, self.teacher))
+
+    def potstill(self, **tuning: Any) -> Seconds:
+        objective = OBJECTIVES["logits"](Ingredients(LiveTeacher(self.teacher, self.teacher.config.vocab_size)))
+        return by_trainer(potstill_trainer(self.student, objective, self.rows, BATCH, **tuning))
+
+    def gkd(self, tuning: str = "as_it_comes") -> Seconds:
+        from trl.experimental.gkd import GKDConfig, GKDTrainer
+
+        data = masked_dataset(self.rows)
+
+        def make(folder: str, steps: int) -> Any:
+            arguments = GKDConfig(**common_arguments(folder, steps, BATCH), lmbda=0.0, beta=0.0, max_length=LENGTH, **TUNED[tuning])
+            return GKDTrainer(self.student(), self.teacher, arguments, train_dataset=data, processing_class=self.weights.tokenizer)
+
+        return by_trainer(make)
+
+    def gkd_fp32_onednn(self) -> Seconds:
+        plain = self.gkd("fp32")
+
+        def seconds(steps: int) -> float:
+            with fast_products():
+                return plain(steps)
+
+        return seconds
+
+    def distillation(self, tuning: str = "as_it_comes") -> Seconds:
+        from datasets import Dataset
+        from trl import DistillationConfig, DistillationTrainer
+
+        rows, prompts = self.rows, prompt_lengths(self.rows)
+
+        class Given(DistillationTrainer):  # type: ignore[misc]
+            """Answers are not generated but given; all else is theirs."""
+
+            def _generate(self, asked: list[str]) -> tuple[Any, ...]:
+                ids = [rows[int(place)].ids.tolist() for place in asked]
+                starts = [prompts[int(place)] for place in asked]
+                cut_up = [(row[:start], row[start:]) for row, start in zip(ids, starts, strict=True)]
+                return [prompt for prompt, _ in cut_up], [answer for _, answer in cut_up], None, None, []
+
+        data = Dataset.from_list([{"prompt": str(place)} for place in range(len(rows))])
+
+        def make(folder: str, steps: int) -> Any:
+            arguments = DistillationConfig(**common_arguments(folder, steps, BATCH), beta=0.0, **TUNED[tuning])
+            return Given(self.student(), self.teacher, arguments, train_dataset=data, processing_class=self.weights.tokenizer)
+
+        return by_trainer(make)
+
+
+SIDES: dict[str, Callable[[Bench], Seconds]] = {
+    "potstill": Bench.potstill,
+    "bare": Bench.bare,
+    "potstill_bf16": partial(Bench.potstill, bf16=True),
+    "gkd": Bench.gkd,
+    "gkd_fp32": partial(Bench.gkd, tuning="fp32"),
+    "gkd_bf16": partial(Bench.gkd, tuning="bf16"),
+    "gkd_fp32_onednn": Bench.gkd_fp32_onednn,
+    "distillation": Bench.distillation,
+    "distillation_fp32": partial(Bench.distillation, tuning="fp32"),
+    "distillation_bf16": partial(Bench.distillation, tuning="bf16"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sides", nargs="*")
+    parser.add_argument("--prompt", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.worker:
+        serve(SIDES[chosen.worker](Bench(chosen.prompt, chosen.steps)))
+        return
+    names = list(dict.fromkeys(["potstill", "bare", *chosen.sides]))
+    passed_on = ["--prompt", str(chosen.prompt), "--steps", str(chosen.steps)]
+    found = paired(sys.argv[0], names, passed_on, tokens=BATCH * LENGTH, steps=chosen.steps, rounds=chosen.rounds)
+    show({"prompt": chosen.prompt, "sides": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Steps of training on text: Potstill beside TRL's SFTTrainer, on equal rows.
+
+    PYTHONPATH=src PEERS/bin/python benchmarks/sft_step.py [SIDE...] [--prompt 0.5] [--rounds 3] [--steps 2]
+
+How PEERS is made stands in kd_step.py, and so does what is printed. An 8-layer cut of SmolLM2-135M, batch 8 rows of 256 tokens,
+`--prompt` of each not trained (TRL: `completion_only_loss`). Sides: `potstill`, `bare`, `trl` as it comes (bfloat16 autocast, gradient
+checkpointing), `trl_fp32` and `trl_bf16` without gradient checkpointing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from kd_step import BATCH, LAYERS, LENGTH, TUNED
+from potstill.training.objectives import OBJECTIVES, Ingredients
+from steps import (
+    Seconds,
+    bare_step,
+    batch_of,
+    by_loop,
+    by_trainer,
+    common_arguments,
+    cut,
+    load_teacher,
+    masked_dataset,
+    paired,
+    potstill_trainer,
+    random_rows,
+    serve,
+    show,
+)
+
+
+class Bench:
+    """The weights and rows of all sides."""
+
+    def __init__(self, prompt: float, steps: int) -> None:
+        self.weights = load_teacher()
+        self.prompt = prompt
+        self.rows = random_rows(BATCH * (steps + 1), LENGTH, prompt, self.weights.module.config.vocab_size)
+
+    def student(self) -> Any:
+        return cut(self.weights.module, LAYERS)
+
+    def bare(self) -> Seconds:
+        batch = batch_of(random_rows(BATCH, LENGTH, self.prompt, self.weights.module.config.vocab_size))
+        return by_loop(bare_step(self.student(), batch))
+
+    def potstill(self) -> Seconds:
+        return by_trainer(potstill_trainer(self.student, OBJECTIVES["sft"](Ingredients()), self.rows, BATCH))
+
+    def trl(self, tuning: str = "as_it_comes") -> Seconds:
+        from trl import SFTConfig, SFTTrainer
+
+        data = masked_dataset(self.rows)
+
+        def make(folder: str, steps: int) -> Any:
+            arguments = SFTConfig(**common_arguments(folder, steps, BATCH), max_length=LENGTH, completion_only_loss=True, **TUNED[tuning])
+            return SFTTrainer(self.student(), arguments, train_dataset=data, processing_class=self.weights.tokenizer)
+
+        return by_trainer(make)
+
+
+SIDES: dict[str, Callable[[Bench], Seconds]] = {
+    "potstill": Bench.potstill,
+    "bare": Bench.bare,
+    "trl": Bench.trl,
+    "trl_fp32": partial(Bench.trl, tuning="fp32"),
+    "trl_bf16": partial(Bench.trl, tuning="bf16"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sides", nargs="*", default=list(SIDES))
+    parser.add_argument("--prompt", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.worker:
+        serve(SIDES[chosen.worker](Bench(chosen.prompt, chosen.steps)))
+        return
+    names = list(dict.fromkeys(["potstill", "bare", *chosen.sides]))
+    passed_on = ["--prompt", str(chosen.prompt), "--steps", str(chosen.steps)]
+    found = paired(sys.argv[0], names, passed_on, tokens=BATCH * LENGTH, steps=chosen.steps, rounds=chosen.rounds)
+    show({"prompt": chosen.prompt, "sides": found})
+
+
+if __name__ == "__main__":
+    main()
