@@ -56,7 +56,7 @@ def _onednn_is_exact() -> bool:
 def keep_freed_memory() -> None:
     """Have the C library keep the memory that one step frees for the next, which is of the same size.
 
-    Given back and fetched again it would be zeroed page by page by the kernel: a fifth of a step. Peak memory is the same. Only glibc
+    Given back and fetched again it would be zeroed page by page by the kernel: a fifth of a step. Only glibc
     knows this; elsewhere nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
