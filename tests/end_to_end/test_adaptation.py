@@ -102,7 +102,9 @@ def test_the_student_is_carved_out_of_the_adapted_teacher_and_pulled_to_its_prob
     name = "model.layers.0.mlp.up_proj.weight"
     assert baseline[name].equal(adapted[name])
     assert not baseline[name].equal(given[name])
-    live = load_live_teacher(taught(Run(load_spec(job), whole, EventLog())), "logits")
+    spec = load_spec(job)
+    beside = spec.model_copy(update={"targets": spec.targets.model_copy(update={"kind": "live"})})
+    live = load_live_teacher(taught(Run(beside, whole, EventLog())), "logits")
     assert live is not None
     assert live.module.state_dict()[name].equal(adapted[name])
 

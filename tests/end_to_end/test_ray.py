@@ -139,7 +139,8 @@ def test_a_driver_that_is_killed_goes_on_and_only_calls_in_flight_are_asked_agai
         again = asked(stub) - questions
         assert 0 < again.total() <= CONCURRENCY
         with Ledger(folder / "generation" / "ledger.sqlite") as ledger:
-            assert ledger.usage().calls == len(stub.calls)
+            # What was written down and killed before it left counts as a call, too.
+            assert len(stub.calls) <= ledger.usage().calls <= len(stub.calls) + CONCURRENCY
 
 
 def test_a_cap_is_kept_and_used_up_by_all_workers_together(tmp_path, cluster):

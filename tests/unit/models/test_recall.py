@@ -9,7 +9,8 @@ from minute import leave_calls
 from potstill.models.openai_http import OpenAIModel
 from potstill.models.recall import recall_calls, recall_ledger
 from potstill.spec.sections import TeacherSpec
-from potstill.store.ledger import Ledger, Recent
+from potstill.store.ledger import Ledger
+from potstill.store.ledger_sums import Recent
 
 
 def endpoint(name: str, **rates: int) -> OpenAIModel:

@@ -17,7 +17,9 @@ from potstill.spec.sections import WeightsSpec
 from potstill.store.events import Noticed
 from potstill.store.run import open_run
 from potstill.training import stage
-from potstill.training.recipe import build_teaching, load_live_teacher, load_validation, make_student
+from potstill.training.recipe import load_live_teacher, load_validation, make_student
+from potstill.training.rows import encode_rows
+from potstill.training.teaching import build_teaching
 
 ANSWERS = ("Paris is the capital.", "The dog does not mind.", "card lost")
 
@@ -104,9 +106,9 @@ def test_a_carved_student_is_trained_on_what_goes_on_in_the_layers_it_was_cut_fr
         {"carve": {"layers": 2, "vocabulary": "data"}}, {"objective": "features", "features": features}, listeners=(seen.append,)
     )
     student, teacher = make_student(run, (), run.path("training")), load_live_teacher(run, "features")
-    objective = build_teaching(run, "features", student, teacher)(
-        None, load_weights(WeightsSpec(model=str(student.folder), device="cpu")).module
-    )
+    learning = load_weights(WeightsSpec(model=str(student.folder), device="cpu"))
+    rows = encode_rows(learning.tokenizer, [example(0, answered=True)], max_length=500).rows
+    objective = build_teaching(run, "features", student, teacher, ())(rows, learning.module)
     assert list(objective.features._pairs) == [(0, 0), (1, 3)]
     assert (objective.name, len(objective.aims)) == ("features", 1)
     shutil.rmtree(run.path("training"))
