@@ -31,7 +31,7 @@ def demo(
     teacher: TeacherOption = None,
     size: SizeOption = "{}",
 ) -> None:
-    """Distil a real language model (SmolLM2-135M) on Python's own documentation; about ten minutes on two cores."""
+    """Distil a real language model (SmolLM2-135M) on Python's own documentation; about six minutes on two cores."""
     from potstill.cli.models import pull
     from potstill.demo import TEACHER, edited_files, write_demo
     from potstill.models.embedded import HUB_ID
