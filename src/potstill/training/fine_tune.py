@@ -193,7 +193,7 @@ def _tell_idle_patience(job: FineTuning) -> None:
 
 def _tell_rollouts(job: FineTuning) -> None:
     if job.rollouts is None:
-        if job.training.on_policy != OnPolicySpec():
+        if job.training.on_policy != OnPolicySpec() and job.training.objective != "on_policy":
             job.events.warn("`training.on_policy` acts with `training.objective: on_policy` alone, and is not used")
         return
     several = sum(len(row.trained_turns) > 1 for row in job.rows)

@@ -50,6 +50,8 @@ def _train(run: Run, like: dict[str, Any], rows: Sequence[Example], folder: Path
         steps=like["steps_planned"],
         # Prompt tokens are learnt from a teacher's probabilities alone.
         positions="answer",
+        # What the student writes itself has no text to be held against.
+        rollouts=None,
         validation=load_validation(run, run.spec.training.validation_rows),
     )
     return write_summary(folder, fine_tune(job).to_json())

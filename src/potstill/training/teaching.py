@@ -33,7 +33,7 @@ def build_teaching(run: Run, name: ObjectiveName, student: Student, teacher: Wei
     spec = run.spec
     divergence = build_divergence(divergence_name(spec, name), weight=spec.training.divergence_weight, skew=spec.training.skew)
     weights = spec.targets.weights
-    if spec.training.features != FeaturesSpec() and name != "features":
+    if spec.training.features != FeaturesSpec() and spec.training.objective != "features":
         run.events.warn(f"`training.features` acts with `training.objective: features` alone, and the objective is {name}")
 
     def ingredients(targets: Targets | None) -> Ingredients:

@@ -361,6 +361,18 @@ def test_the_plain_student_beside_is_the_very_one_that_sft_alone_would_have_trai
     assert identity(run.path("training", "best")) == beside
 
 
+@pytest.mark.parametrize(
+    "training", [{"objective": "on_policy", "on_policy": {"refresh": 2}}, {"objective": "features", "features": {"hidden": "mse"}}]
+)
+def test_the_plain_student_beside_learns_the_text_alone_whatever_the_other_learns(make_run, training):
+    seen = []
+    run = make_run({"carve": {"layers": 2}}, {**training, "compare_with_sft": True}, listeners=(seen.append,))
+    work(run)
+    beside = json.loads(run.path("training", "sft", "summary.json").read_text())
+    assert (summary(run)["objective"], beside["objective"], beside["rollouts"]) == (training["objective"], "sft", 0)
+    assert not any("acts with" in event.text for event in seen if isinstance(event, Noticed))
+
+
 def test_a_stage_that_was_cut_beside_its_student_keeps_the_student_and_ends_the_same(make_run):
     run = make_run({"carve": {"layers": 2}}, {"compare_with_sft": True})
     work(run)
