@@ -9,8 +9,6 @@ checkpointing), `trl_fp32` and `trl_bf16` without gradient checkpointing.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,11 +25,9 @@ from steps import (
     cut,
     load_teacher,
     masked_dataset,
-    paired,
+    measure_sides,
     potstill_trainer,
     random_rows,
-    serve,
-    show,
 )
 
 
@@ -74,22 +70,5 @@ SIDES: dict[str, Callable[[Bench], Seconds]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sides", nargs="*", default=list(SIDES))
-    parser.add_argument("--prompt", type=float, default=0.5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.worker:
-        serve(SIDES[chosen.worker](Bench(chosen.prompt, chosen.steps)))
-        return
-    names = list(dict.fromkeys(["potstill", "bare", *chosen.sides]))
-    passed_on = ["--prompt", str(chosen.prompt), "--steps", str(chosen.steps)]
-    found = paired(sys.argv[0], names, passed_on, tokens=BATCH * LENGTH, steps=chosen.steps, rounds=chosen.rounds)
-    show({"prompt": chosen.prompt, "sides": found})
-
-
 if __name__ == "__main__":
-    main()
+    measure_sides(SIDES, Bench, default=tuple(SIDES), tokens=BATCH * LENGTH, steps=2)

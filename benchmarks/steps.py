@@ -5,6 +5,7 @@ Rows hold random tokens: what they say changes neither arithmetic nor memory.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -225,6 +226,26 @@ def paired(script: str, names: Sequence[str], arguments: Sequence[str], *, token
     for worker in workers.values():
         worker.stop()
     return {name: _figures(speeds[names[0]], speeds[name], peaks[names[0]], peaks[name]) for name in names}
+
+
+def measure_sides(
+    sides: dict[str, Callable[[Any], Seconds]], bench: Callable[[float, int], Any], *, default: Sequence[str], tokens: int, steps: int
+) -> None:
+    """A benchmark's command line: Potstill and the bare loop against the sides that are named; `bench` takes prompt share and steps."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sides", nargs="*", default=list(default))
+    parser.add_argument("--prompt", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--worker", choices=sides, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.worker:
+        serve(sides[chosen.worker](bench(chosen.prompt, chosen.steps)))
+        return
+    names = list(dict.fromkeys(["potstill", "bare", *chosen.sides]))
+    passed_on = ["--prompt", str(chosen.prompt), "--steps", str(chosen.steps)]
+    found = paired(sys.argv[0], names, passed_on, tokens=tokens, steps=chosen.steps, rounds=chosen.rounds)
+    show({"prompt": chosen.prompt, "sides": found})
 
 
 def _figures(first: list[float], speeds: list[float], first_peaks: list[float], peaks: list[float]) -> dict[str, Any]:

@@ -15,14 +15,12 @@ import copy
 import json
 import platform
 import statistics
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from potstill.models.cache import cache_folder
 from potstill.models.weights import load_weights
@@ -32,22 +30,9 @@ from potstill.training.carve import carve, evenly_spaced
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.objectives.base import Lesson
 from potstill.training.trainer import DistillationTrainer, Judge
+from steps import by_trainer, common_arguments
 
 BATCH, LAYERS = 8, 8
-
-
-class Clock(TrainerCallback):
-    """Seconds of each step but the first."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._begun = 0.0
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self._begun = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(time.perf_counter() - self._begun)
 
 
 def student(teacher: Path | None) -> Any:
@@ -67,10 +52,7 @@ def token_rows(count: int, vocabulary: int) -> TokenRows:
 
 
 def arguments(folder: str, steps: int) -> TrainingArguments:
-    return TrainingArguments(
-        folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=1e-4, use_cpu=True, report_to=[], disable_tqdm=True,
-        save_strategy="no", logging_strategy="no", dataloader_pin_memory=False, train_sampling_strategy="sequential", log_level="error",
-    )  # fmt: skip
+    return TrainingArguments(**common_arguments(folder, steps, BATCH) | {"learning_rate": 1e-4, "train_sampling_strategy": "sequential"})
 
 
 def padded(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -90,22 +72,15 @@ def bare(module: Any, rows: TokenRows, batches: LengthBatches, steps: int) -> fl
         }
         for place in order
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        return timed(Trainer(module, arguments(folder, steps), data_collator=padded, train_dataset=data))
+    return by_trainer(lambda folder, all_steps: Trainer(module, arguments(folder, all_steps), data_collator=padded, train_dataset=data))(
+        steps - 1
+    )
 
 
 def potstill(module: Any, rows: TokenRows, batches: LengthBatches, steps: int) -> float:
     lesson = Lesson(rows, batches, OBJECTIVES["sft"](Ingredients()))
-    with tempfile.TemporaryDirectory() as folder:
-        return timed(DistillationTrainer(module, lesson, Judge(None, lambda: None, True, 1), arguments(folder, steps)))
-
-
-def timed(trainer: Trainer) -> float:
-    clock = Clock()
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(clock)
-    trainer.train()
-    return sum(clock.seconds[1:])
+    judge = Judge(None, lambda: None, True, 1)
+    return by_trainer(lambda folder, all_steps: DistillationTrainer(module, lesson, judge, arguments(folder, all_steps)))(steps - 1)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_verbs import call
 from typer.testing import CliRunner
 
 from potstill.cli.main import app
@@ -35,12 +36,6 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     (tmp_path / "potstill.yaml").write_text(yaml.safe_dump(spec))
     return tmp_path
-
-
-def call(job: Path, verb: str, *arguments: str) -> str:
-    result = CliRunner().invoke(app, [verb, str(job / "potstill.yaml"), "--runs", str(job / "runs"), *arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_targets_are_written_once_and_the_student_is_trained_without_its_teacher(job: Path) -> None:

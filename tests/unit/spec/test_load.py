@@ -1,12 +1,14 @@
 """A spec is read whole or refused with every problem, its place and what is allowed."""
 
 import json
+import operator
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from potstill.errors import SpecError, UsageError
 from potstill.spec import RunSpec, TeacherSpec, dump_spec, load_data_sections, load_spec, spec_schema
@@ -95,9 +97,17 @@ def test_a_value_that_means_nothing_is_refused_in_one_line(tmp_path: Path, key: 
     assert line.startswith(f"--set {key}: `{key}")
 
 
-@pytest.mark.parametrize("key", ["training.batch_size=8", "training.batch_size=auto", "training.learning_rate=1e-4", "seed=4294967295"])
-def test_the_edges_of_what_is_allowed_are_allowed(tmp_path: Path, key: str) -> None:
-    load_spec(write(tmp_path, SMALLEST), [key])
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("training.batch_size", "8", 8),
+        ("training.batch_size", "auto", "auto"),
+        ("training.learning_rate", "1e-4", 1e-4),
+        ("seed", "4294967295", 4294967295),
+    ],
+)
+def test_the_edges_of_what_is_allowed_are_allowed(tmp_path: Path, key: str, text: str, value: object) -> None:
+    assert operator.attrgetter(key)(load_spec(write(tmp_path, SMALLEST), [f"{key}={text}"])) == value
 
 
 @pytest.mark.parametrize(
@@ -312,7 +322,9 @@ def test_an_address_that_carries_a_secret_is_refused_and_not_repeated(tmp_path: 
 
 @pytest.mark.parametrize("setting", ["api_key_env: OPENAI_API_KEY", "headers: {X-Title: my tokens, HTTP-Referer: 'https://a/b?c@d'}"])
 def test_what_is_no_secret_is_taken(tmp_path: Path, setting: str) -> None:
-    load_spec(write(tmp_path, of_an_endpoint(setting)))
+    teacher = load_spec(write(tmp_path, of_an_endpoint(setting))).teacher
+    [(name, value)] = yaml.safe_load(setting).items()
+    assert getattr(teacher, name) == value
 
 
 def test_pydantics_own_message_does_not_repeat_a_key_either() -> None:
