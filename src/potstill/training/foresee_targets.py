@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel, same_tokens
-from potstill.spec.sections import RunSpec
+from potstill.spec.sections import RunSpec, TargetsSpec
 from potstill.spec.sections.training import BESIDE_ANSWERS
 from potstill.tasks import build_task
 from potstill.training.layer_map import layers_out_of_range
@@ -24,6 +24,9 @@ def target_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalMode
         yield from _live(spec, key, teacher, origin)
     elif targets.align and wanted == "auto" and teacher is not None:
         yield from _aligned(spec, teacher, origin)
+    asked_for = targets.k != TargetsSpec.model_fields["k"].default
+    if asked_for and origin is not None and origin.tokenizer is not None and targets.k > (tokens := origin.tokenizer.get_vocab_size()):
+        yield f"`targets.k` is {targets.k:,}, but {origin.name} has {tokens:,} tokens; ask for fewer, 32 by default"
 
 
 def _demand(spec: RunSpec) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,10 @@ def test_several_teachers_teach_by_probabilities_where_all_are_local(model: Path
         RunSpec.model_validate(spec_of({"model": "x"}, {"model": str(model)}).model_dump(exclude={"teacher"}) | teachers)
     ).problems
     assert "the teacher is an endpoint" in problem
+
+
+def test_no_more_tokens_a_position_are_kept_than_there_are(model: Path) -> None:
+    tokens = len(json.loads((model / "tokenizer.json").read_text())["model"]["vocab"])
+    [problem] = foresee(spec_of({"model": str(model)}, {"carve": {"layers": 2}}, targets={"k": 10_000_000})).problems
+    assert "`targets.k` is 10,000,000, but" in problem
+    assert foresee(spec_of({"model": str(model)}, {"carve": {"layers": 2}}, targets={"k": tokens})).problems == ()
