@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from potstill.errors import TrainingError
 from potstill.models.weights import Weights, load_weights, quiet_transformers
 from potstill.records import Example
-from potstill.spec.sections import OnPolicySpec, TrainingSpec, WeightsSpec
+from potstill.spec.sections import OnPolicySpec, Precision, TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.training.adapters import add_adapters
 from potstill.training.batches import LengthBatches, TokenRows
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
-from potstill.training.learner import Learner, pad_id
+from potstill.training.learner import pad_id
 from potstill.training.objectives.base import Lesson, Objective, Teaching
 from potstill.training.rows import EncodedRows, Positions, encode_rows
 from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
     from potstill.training.on_policy import RolloutSource
-    from potstill.training.trainer import Judge
+    from potstill.training.trainer import DistillationTrainer, Judge
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a training did; `steps` are fewer than `steps_planned` where it ended early.
+    """What a training did; `steps` are fewer than `steps_planned` where it ended early, `precision` is the products' number format.
 
     `tokens_per_s` counts prompts and answers, not padding; `seconds` the steps alone. `rollouts` are the rows that the student wrote
     itself, of `rollout_length` tokens on average; `writing_share` is the share of the time that this took beside the steps. None where it
@@ -90,6 +90,7 @@ class TrainingSummary:
     epochs: float
     batch_size: int
     learning_rate: float
+    precision: Precision
     trained_tokens: int
     tokens_per_s: float
     seconds: float
@@ -217,12 +218,13 @@ def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Lo
     stored = {name: tensor.dtype for name, tensor in weights.module.state_dict().items()}
     weights.module.float()
     learning = weights.module if job.training.lora is None else add_adapters(weights.module, job.training.lora, job.seed)
+    precision = _precision(job, weights.module, log)
     schedule = Schedule(plan.steps, evaluation_steps(plan.steps, job.training.evaluations), job.training.save_minutes)
     metrics = MetricsFile(job.folder / "metrics.jsonl", job.validation.metric.name if job.validation else "")
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
-        trainer = DistillationTrainer(learning, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module))
+        trainer = DistillationTrainer(learning, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module, precision))
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
-        with _memory_advice(plan, trainer.model, lesson.rows, job):
+        with _memory_advice(plan, trainer, lesson.rows, job):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return list(trainer.state.log_history)
 
@@ -240,6 +242,18 @@ def _standing(job: FineTuning, plan: _Plan) -> tuple[Path | None, int, Log]:
     return newest, step, log
 
 
+def _precision(job: FineTuning, module: Any, log: Log) -> Precision:
+    """The number format of products: what the spec says, what the training began with, or what is faster here."""
+    from potstill.training.machine import choose_precision, require_precision
+
+    begun: list[Precision] = [entry["precision"] for entry in log if "precision" in entry]
+    chosen = job.training.precision
+    if chosen == "auto":
+        chosen = begun[-1] if begun else choose_precision(module)
+    require_precision(chosen, module.device)
+    return chosen
+
+
 def _is_over(job: FineTuning, plan: _Plan, step: int, log: Log) -> bool:
     evaluations = scored(log)
     impatient = bool(evaluations) and without_progress(evaluations, higher_is_better=_higher_is_better(job)) >= job.training.patience
@@ -251,13 +265,14 @@ def _higher_is_better(job: FineTuning) -> bool:
 
 
 @contextlib.contextmanager
-def _memory_advice(plan: _Plan, learner: Learner, rows: TokenRows, job: FineTuning) -> Iterator[None]:
+def _memory_advice(plan: _Plan, trainer: DistillationTrainer, rows: TokenRows, job: FineTuning) -> Iterator[None]:
     """Warn where memory will hardly do, and say what would where it runs out: torch has an error of its own, or a plain one's words."""
     from potstill.training.memory import Room, free_bytes, room
 
-    together, found = plan.batches.micro_batch_size, Room(None, 0)
+    learner, together, found = trainer.model, plan.batches.micro_batch_size, Room(None, 0)
     try:
-        found = room(learner, rows, pad_id(learner), free_bytes(learner.student.device))
+        with trainer.accelerator.autocast():
+            found = room(learner, rows, pad_id(learner), free_bytes(learner.student.device))
         if found.rows is not None and found.rows < together:
             job.events.warn(f"memory may run out with {together} rows at a time; {found.advice(together, job.section)}")
         yield
@@ -296,8 +311,7 @@ def _copy_tokenizer(weights: Weights, target: Path) -> None:
             shutil.copyfile(path, target / path.name)
 
 
-def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
-    import torch
+def _arguments(job: FineTuning, plan: _Plan, module: Any, precision: Precision) -> TrainingArguments:
     from transformers import TrainingArguments
 
     on_cpu = module.device.type == "cpu"
@@ -313,7 +327,7 @@ def _arguments(job: FineTuning, plan: _Plan, module: Any) -> TrainingArguments:
         max_grad_norm=job.training.max_grad_norm,
         seed=job.seed,
         use_cpu=on_cpu,
-        bf16=module.device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        bf16=precision == "bfloat16",
         # Reporter decides after each step; what is decided by time must not depend on the arguments of the run.
         logging_strategy="no",
         save_strategy="no",
@@ -347,6 +361,7 @@ def _summary(job: FineTuning, objective: Objective, encoded: EncodedRows, plan: 
         epochs=float(counts["epoch"]),
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
+        precision=counts["precision"],
         trained_tokens=int(counts["trained_tokens"]),
         tokens_per_s=counts["tokens"] / max(counts["seconds"], 1e-9),
         seconds=counts["seconds"],

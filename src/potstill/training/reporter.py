@@ -84,11 +84,17 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if "loss" in entry:
             self._progress.advance(0, note=f"loss {entry['loss']:.3f}")
 
-    def _counts(self) -> dict[str, float]:
+    def _counts(self) -> dict[str, Any]:
         tokens = self._trainer.tokens
         rate = (tokens - self._logged_tokens) / max(self.seconds - self._logged_seconds, 1e-9)
         self._logged_seconds, self._logged_tokens = self.seconds, tokens
-        counts = {"tokens_per_s": rate, "seconds": self.seconds, "tokens": tokens, "trained_tokens": self._trainer.trained_tokens}
+        counts: dict[str, Any] = {
+            "tokens_per_s": rate,
+            "seconds": self.seconds,
+            "tokens": tokens,
+            "trained_tokens": self._trainer.trained_tokens,
+            "precision": "bfloat16" if self._trainer.args.bf16 else "float32",
+        }
         if self._trainer.rollouts is not None and self._trainer.rollouts.rollouts:
             counts |= self._trainer.rollouts.figures()
             counts["writing_share"] = counts["writing_seconds"] / max(counts["writing_seconds"] + self.seconds, 1e-9)

@@ -22,9 +22,9 @@ COMPARED = "sft"
 def compare_with_sft(run: Run, student: dict[str, Any], rows: Sequence[Example], *, resumed: bool) -> dict[str, Any] | None:
     """Train the plain student where the spec asks for it; returns its summary, None where there is nothing to compare.
 
-    `student` is the summary of the distilled one, whose steps, batches and rate it has. It starts from the same weights, with the same
-    seed, learns answers alone where the other learns reasons too, and its checkpoint is chosen in the same way. Goes on where an
-    earlier attempt was cut.
+    `student` is the summary of the distilled one, whose steps, batches, rate and number format it has. It starts from the same weights,
+    with the same seed, learns answers alone where the other learns reasons too, and its checkpoint is chosen in the same way. Goes on
+    where an earlier attempt was cut.
     """
     if not run.spec.training.compare_with_sft:
         return None
@@ -43,7 +43,7 @@ def _train(run: Run, like: dict[str, Any], rows: Sequence[Example], folder: Path
     run.events.info("a second student learns the same rows by plain fine-tuning (training.compare_with_sft)")
     student = make_student(run, rows, run.path("training"))
     job = fine_tuning(run, student, partial(build_teaching, run, "sft", student, None), rows, folder, answers_alone=True)
-    same = {"batch_size": like["batch_size"], "learning_rate": like["learning_rate"]}
+    same = {"batch_size": like["batch_size"], "learning_rate": like["learning_rate"], "precision": like["precision"]}
     job = replace(
         job,
         training=run.spec.training.model_copy(update=same),

@@ -166,5 +166,5 @@ def _line(summary: dict[str, Any]) -> str:
     wrote = f", {summary['rollouts']:,} rollouts in {summary['writing_share']:.0%} of the time" if summary.get("rollouts") else ""
     return (
         f"{summary['parameters'] / 1e6:,.1f} M weights trained by {summary['objective']} on {summary['rows']:,} rows: "
-        f"{summary['steps']:,} steps, {summary['tokens_per_s']:,.0f} tokens/s{wrote}{best}"
+        f"{summary['steps']:,} steps, {summary['tokens_per_s']:,.0f} tokens/s in {summary['precision']}{wrote}{best}"
     )

@@ -62,6 +62,30 @@ def test_training_lowers_the_loss_and_writes_a_folder_that_transformers_loads(st
     assert "".join(capfd.readouterr()) == ""
 
 
+def test_in_bfloat16_a_student_learns_as_well_and_its_weights_are_kept_as_they_were_stored(student, tmp_path):
+    exact, rounded = (fine_tune(logits_job(student, tmp_path / name, training={"precision": name})) for name in ("float32", "bfloat16"))
+    assert (exact.precision, rounded.precision) == ("float32", "bfloat16")
+    losses = [[line["loss"] for line in figures(tmp_path / name) if "loss" in line] for name in ("float32", "bfloat16")]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    kept, before = (load_file(folder / "model.safetensors") for folder in (tmp_path / "bfloat16" / "best", student))
+    assert {name: weight.dtype for name, weight in kept.items()} == {name: weight.dtype for name, weight in before.items()}
+
+
+def test_small_models_are_trained_in_float32_unless_the_spec_says_otherwise(student, tmp_path):
+    assert fine_tune(job(student, tmp_path / "run")).precision == "float32"
+
+
+def test_a_training_goes_on_in_the_number_format_in_which_it_began(student, tmp_path):
+    training, cut = {"precision": "bfloat16"}, tmp_path / "cut"
+    expected = fine_tune(job(student, tmp_path / "whole", training=dict(training)))
+    killed(job, student, cut, training, (5, "loss"))
+    found = fine_tune(job(student, cut))
+    assert found.precision == "bfloat16"
+    assert (cut / "best" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "best" / "model.safetensors").read_bytes()
+    assert found.best_metric == expected.best_metric
+
+
 def test_trained_tokens_are_those_of_the_answers_every_epoch(student, tmp_path):
     summary = fine_tune(job(student, tmp_path / "run"))
     tokenizer = AutoTokenizer.from_pretrained(student)
@@ -108,6 +132,7 @@ def replay_buffer(folder):
         (job, {"micro_batch_size": 3}, (5, "loss")),
         (job, {"lora": {"rank": 4, "dropout": 0.1}}, (5, "loss")),
         (logits_job, {}, (5, "loss")),
+        (logits_job, {"precision": "bfloat16"}, (5, "loss")),
         (features_job, {}, (5, "loss")),
         # In the middle of what one writing gave, and after a checkpoint at which the student was to write next.
         (on_policy_job, {"micro_batch_size": 3}, (6, "loss")),

@@ -2,11 +2,14 @@
 
 import platform
 import resource
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from potstill.training.machine import fast_products, keep_freed_memory
+from potstill.errors import TrainingError
+from potstill.training.machine import choose_precision, fast_products, keep_freed_memory, require_precision
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (64, 64, 64), (300, 576, 1000), (33, 1000, 7)])
@@ -38,6 +41,31 @@ def test_the_process_is_left_as_it_was_also_after_an_error():
         raise ValueError
     assert torch.backends.mkldnn.matmul.fp32_precision == before
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_bfloat16_is_chosen_where_its_products_take_clearly_less_time():
+    config = SimpleNamespace(hidden_size=512, intermediate_size=1024)
+    module = SimpleNamespace(device=torch.device("cpu"), config=SimpleNamespace(get_text_config=lambda: config))
+    left, right = torch.rand(1024, 512), torch.rand(1024, 512)
+
+    def seconds(left, right):
+        begun = time.perf_counter()
+        for _ in range(20):
+            torch.nn.functional.linear(left, right)
+        return time.perf_counter() - begun
+
+    with fast_products():
+        exact = min(seconds(left, right) for _ in range(5))
+    ratio = exact / min(seconds(left.bfloat16(), right.bfloat16()) for _ in range(5))
+    if 0.9 < ratio < 1.6:
+        pytest.skip(f"bfloat16 is {ratio:.2f} times as fast here: too near to tell")
+    assert choose_precision(module) == ("bfloat16" if ratio > 1 else "float32")
+
+
+def test_a_device_that_does_not_know_bfloat16_says_so():
+    require_precision("float32", torch.device("meta"))
+    with pytest.raises(TrainingError, match="does not know bfloat16; set `float32`, or `auto`"):
+        require_precision("bfloat16", torch.device("meta"))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")

@@ -338,7 +338,7 @@ def test_a_student_of_a_trimmed_vocabulary_learns_from_what_it_writes_itself(mak
     # Six steps of four rows, two of which are written, for two steps at a time, in at most as many tokens as the task has.
     assert (found["objective"], found["rollouts"]) == ("on_policy", 12)
     assert 1.0 <= found["rollout_length"] <= most
-    assert f"trained by on_policy on 12 rows: 6 steps, {found['tokens_per_s']:,.0f} tokens/s, 12 rollouts in " in line
+    assert f"trained by on_policy on 12 rows: 6 steps, {found['tokens_per_s']:,.0f} tokens/s in float32, 12 rollouts in " in line
 
 
 def test_everything_that_belongs_to_one_set_of_inputs_is_discarded_with_it(make_run):

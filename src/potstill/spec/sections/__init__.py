@@ -1,6 +1,6 @@
 """What a run is: one frozen pydantic model a section. A default is a vetted setting; its source stands in the field's text."""
 
-from potstill.spec.sections.base import Auto, Fraction, Section
+from potstill.spec.sections.base import Auto, Fraction, Precision, Section
 from potstill.spec.sections.data import ColumnsSpec, DataSpec, TaskSpec, TaskType
 from potstill.spec.sections.engine import EngineSpec
 from potstill.spec.sections.evaluation import EvaluationSpec
@@ -38,6 +38,7 @@ __all__ = [
     "OnPolicySpec",
     "PersonalDataSpec",
     "PilotSpec",
+    "Precision",
     "PriceSpec",
     "PromptingSpec",
     "QualifySpec",

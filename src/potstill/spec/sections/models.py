@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from potstill.spec.sections.base import Auto, Section
+from potstill.spec.sections.base import Auto, Precision, Section
 
 _CARRIES_MORE_THAN_AN_ADDRESS = re.compile(r"[?#]|^[^/]*//[^/]*@")
 _NAMES_A_SECRET = re.compile(r"authorization|api[-_]?key|subscription[-_]key|secret|password|cookie|[-_]token$|^token$", re.IGNORECASE)
@@ -68,6 +68,8 @@ class AdaptSpec(Section):
     """Rows a step."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Rows in memory at once; by default the whole batch."""
+    precision: Auto | Precision = "auto"
+    """Number format of matrix products, as in `training`."""
     max_length: int = Field(default=1024, ge=8)
     """Longest row in tokens, prompt and reference."""
     too_long: Literal["drop", "cut_left", "refuse"] = "drop"

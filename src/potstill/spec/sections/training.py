@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from potstill.spec.sections.base import Auto, Section
+from potstill.spec.sections.base import Auto, Precision, Section
 
 BESIDE_ANSWERS = ("logprobs", "votes")
 """Kinds of targets that stand beside the answers, and need no teacher in memory."""
@@ -205,6 +205,9 @@ class TrainingSpec(Section):
     the first is on the test rows: what distillation gave."""
     on_policy: OnPolicySpec = OnPolicySpec()
     """What the student writes itself, and how it is learnt from."""
+    precision: Auto | Precision = "auto"
+    """Number format of matrix products; weights, their moments, losses and gradients' sums stay in float32. `auto`: bfloat16 where this
+    machine multiplies it clearly faster (measured when training begins, kept when it goes on), else float32."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Peak rate; `auto` follows `training.settings.auto_learning_rate`."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"

@@ -16,6 +16,7 @@ from potstill.store.events import EventLog, Progress
 from potstill.training.batches import Batch, TokenRows, collate
 from potstill.training.distributions import Dense
 from potstill.training.kernel import LOGIT_BYTES
+from potstill.training.machine import fast_products
 from potstill.training.targets.cache import TargetCache, row_keys, trained_counts
 from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.targets.reduce import Reduction, join
@@ -66,7 +67,7 @@ def fill(cache: TargetCache, rows: TokenRows, filling: Filling) -> int:
                 for places in _batches(shard, rows.lengths):
                     batch = collate([rows[place] for place in places], 0)
                     uniforms = np.concatenate([_uniforms(keys[place], filling.seed, int(counts[place])) for place in places])
-                    with _memory_advice(batch):
+                    with _memory_advice(batch), fast_products():
                         parts += _reduced(teacher, batch, uniforms, filling.reduction)
                     order += places
                     clock.tell(progress, batch)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from potstill.training.batches import Batch
 from potstill.training.capture import Capture, Part, States
 from potstill.training.distributions import Dense, Distribution
-from potstill.training.head import head_of, trained_hidden
+from potstill.training.head import Head, head_of, product_dtype, trained_hidden
 from potstill.training.kernel import ChunkTarget
 
 
@@ -45,7 +45,7 @@ class LiveTeacher:
             head = head.rows(self._ids_V)
         elif vocabulary < known:
             head = head.rows(torch.arange(vocabulary, device=device))
-        self._head = head
+        self._head = self._cast = head
         self._capture: Capture | None = None
         self._seen: tuple[Batch, States] | None = None
 
@@ -53,10 +53,12 @@ class LiveTeacher:
         """Run the teacher's backbone on the batch; its head follows chunk by chunk."""
         student_device = batch.labels_N.device
         hidden_ND = self._run(batch)
+        hidden_ND = hidden_ND.to(product_dtype(hidden_ND))
+        head = self._head_in(hidden_ND.dtype)
 
         def logits(part: slice) -> Distribution:
             with torch.no_grad():
-                known_nV = self._head.logits(hidden_ND[part])
+                known_nV = head.logits(hidden_ND[part])
                 if self._lacks_V is not None:
                     known_nV = known_nV.masked_fill(self._lacks_V, -torch.inf)
                 known_nV = known_nV.to(student_device)
@@ -78,6 +80,12 @@ class LiveTeacher:
         assert self._seen is not None, "nobody watches this teacher"
         states, self._seen = self._seen[1], None
         return states
+
+    def _head_in(self, dtype: torch.dtype) -> Head:
+        """The head in the number format of the products; made once, since it does not change."""
+        if self._cast.weight_VD.dtype != dtype:
+            self._cast = self._head.cast(dtype)
+        return self._cast
 
     def _run(self, batch: Batch) -> Tensor:
         """(N, D) final hidden states."""
