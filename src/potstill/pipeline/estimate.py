@@ -26,6 +26,8 @@ TOKENS_A_MESSAGE = 5
 """What chat templates put around a message, roughly."""
 # Arithmetic in float32 that a core does a second in products of matrices; 115e9 were measured on two cores (AMD EPYC).
 _FLOPS_A_CORE = 50e9
+# In those of training, which are oneDNN's; 400e9 were measured there.
+_TRAINING_FLOPS_A_CORE = 150e9
 # Weights that pass through the processor a second when one answer is written alone; 2.4e9 to 3.0e9 were measured on two cores.
 _WEIGHTS_ALONE = 2.5e9
 _WARM_UP = 1
@@ -125,9 +127,10 @@ def latency_bill(spec: RunSpec, test: Bill) -> Bill:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine's processors: operations a second (`speed`) in products of float32 matrices."""
+    """A machine's processors: operations a second (`speed`) in products of float32 matrices, and in those that training takes."""
 
     speed: float
+    training_speed: float
 
     def asking(self, bill: Bill, weights: float) -> float:
         """Seconds that a local model takes for answers in batches: two operations a weight and token."""
@@ -139,7 +142,7 @@ class Machine:
 
     def training(self, bill: Bill, epochs: float, student: float, rollouts_a_row: float = 0.0) -> float:
         """Seconds of training: six operations a weight and token, and two where the student writes itself."""
-        return (6 + 2 * rollouts_a_row) * student * bill.tokens * epochs / self.speed
+        return (6 + 2 * rollouts_a_row) * student * bill.tokens * epochs / self.training_speed
 
 
 def training_seconds(spec: RunSpec, bill: Bill, student: float, teacher: float, machine: Machine) -> float:
@@ -153,11 +156,13 @@ def training_seconds(spec: RunSpec, bill: Bill, student: float, teacher: float, 
 
 
 def adapting_seconds(spec: RunSpec, train: Bill, validation: Bill, teacher: float, machine: Machine) -> float:
-    """Seconds of adapting a teacher, all training rows being gold; `validation` is one answer to each row that it is measured on."""
+    """Seconds of adapting a teacher; of the training rows all are gold, or as many as it takes. `validation` is one answer to each row that
+    it is measured on."""
     adapt = spec.teacher.adapt
     if adapt is None:
         return 0.0
-    return machine.training(train, adapt.epochs, teacher) + (adapt.evaluations + 1) * machine.asking(validation, teacher)
+    gold = train if adapt.rows is None else train.times(min(1.0, adapt.rows / max(train.calls, 1)))
+    return machine.training(gold, adapt.epochs, teacher) + (adapt.evaluations + 1) * machine.asking(validation, teacher)
 
 
 def assumed_machine() -> Machine | None:
@@ -165,7 +170,8 @@ def assumed_machine() -> Machine | None:
     # torch would know for certain, but takes longer to import than all the rest.
     if shutil.which("nvidia-smi") is not None or (sys.platform == "darwin" and platform.machine() == "arm64"):
         return None
-    return Machine(_FLOPS_A_CORE * (os.cpu_count() or 1))
+    cores = os.cpu_count() or 1
+    return Machine(_FLOPS_A_CORE * cores, _TRAINING_FLOPS_A_CORE * cores)
 
 
 def student_parameters(spec: RunSpec, origin: LocalModel) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from potstill.data.labels import load_labels
 from potstill.data.splits import open_split
@@ -21,13 +22,18 @@ from potstill.pipeline.estimate import (
     training_seconds,
 )
 from potstill.spec import RunSpec
+from potstill.spec.sections import Auto, Precision
 from potstill.store.atomic import read_object
 from potstill.store.events import StageName
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.training.foresee import foresee
 
+if TYPE_CHECKING:
+    import torch
+
 _PROCESS_SECONDS = 5.0  # to start one, and load a model
+_ROUNDED_SHARE = 0.7  # of bfloat16's speed is left with what is not rounded around it (0.68 was measured)
 _MATRIX, _TRIES, _TRY_SECONDS = 1024, 4, 0.05
 
 
@@ -52,7 +58,7 @@ def forecast(run: Run, stages: Sequence[StageName]) -> dict[StageName, float]:
         load = _load_of(run) if is_local(run.spec.teacher) else None
     except (PotstillError, OSError):
         return {}  # the stage itself will say it in its own words
-    machine = _measured_machine() if load is not None else None
+    machine = _measured_machine(run.spec.training.precision) if load is not None else None
     if load is None or machine is None:
         return {}
     seconds = stage_seconds(run.spec, load, machine)
@@ -94,7 +100,7 @@ def _load_of(run: Run) -> Load | None:
     return Load(train, validation, train.times(counts["test"] / len(rows)), teacher, student)
 
 
-def _measured_machine() -> Machine | None:
+def _measured_machine(precision: Precision | Auto) -> Machine | None:
     """This machine at its best of a few short tries; None beside an accelerator."""
     try:
         import torch
@@ -102,7 +108,21 @@ def _measured_machine() -> Machine | None:
         return None
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         return None
-    matrix = torch.ones(_MATRIX, _MATRIX)  # no random numbers: those belong to the run's seed
+    from potstill.training.machine import fast_products
+
+    plain = _speed(torch.float32)
+    with fast_products():
+        training = _speed(torch.float32)
+    if precision != "float32":
+        training = max(training, _ROUNDED_SHARE * _speed(torch.bfloat16))
+    return Machine(plain, training)
+
+
+def _speed(dtype: torch.dtype) -> float:
+    """Operations a second in products of matrices of this format."""
+    import torch
+
+    matrix = torch.ones(_MATRIX, _MATRIX, dtype=dtype)  # no random numbers: those belong to the run's seed
     best = 0.0
     for _ in range(_TRIES):
         started, products = time.perf_counter(), 0
@@ -110,4 +130,4 @@ def _measured_machine() -> Machine | None:
             torch.mm(matrix, matrix)
             products += 1
         best = max(best, 2 * _MATRIX**3 * products / elapsed)
-    return Machine(best)
+    return best

@@ -24,7 +24,7 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.training.foresee import adapt_problem
-from potstill.training.gold import gold_rows
+from potstill.training.gold import gold_rows, rows_with_reference
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.objectives.base import always
 from potstill.training.recipe import choosing_metric
@@ -80,7 +80,8 @@ def _adapt(run: Run, folder: Path) -> dict[str, Any]:
 
     task = build_task(run.spec.task, load_labels(run))
     train = open_split(run, "train", "adaptation")
-    rows = Dataset.of(gold_rows(task, train))
+    gold = rows_with_reference(train, _wanted(run).rows, run.spec.seed)
+    rows = Dataset.of(gold_rows(task, (train[place] for place in gold)))
     if not len(rows):
         raise DataError(
             f"teacher.adapt: none of {len(train):,} training rows has a `reference`, which is what the teacher would learn; add references "
@@ -106,8 +107,7 @@ def _adapt(run: Run, folder: Path) -> dict[str, Any]:
     )
     figures = fine_tune(job).to_json()
     _warn_of_a_worse_teacher(run, before, figures["best_metric"], validation)
-    gold = sum(bool(row.reference) for row in train)
-    return write_summary(folder, {**figures, "gold_rows": gold, "validation_questions": _count(validation), "metric_before": before})
+    return write_summary(folder, {**figures, "gold_rows": len(gold), "validation_questions": _count(validation), "metric_before": before})
 
 
 def _wanted(run: Run) -> AdaptSpec:
@@ -117,7 +117,7 @@ def _wanted(run: Run) -> AdaptSpec:
 
 def _settings(adapt: AdaptSpec) -> TrainingSpec:
     """The same words mean the same in both sections."""
-    return TrainingSpec.model_validate(adapt.model_dump() | {"objective": "sft"})
+    return TrainingSpec.model_validate(adapt.model_dump(exclude={"rows"}) | {"objective": "sft"})
 
 
 def _validation(run: Run, task: Task, limit: int) -> Validation | None:

@@ -10,11 +10,14 @@ from typing import Any
 from transformers import TrainerCallback
 
 from potstill.errors import TrainingError
+from potstill.spec.sections import Auto
 from potstill.store.events import EventLog, Measured, Progress
 from potstill.training.history import FIGURES, MetricsFile
 from potstill.training.trainer import DistillationTrainer
 
 _LOGS_A_RUN = 100
+_SAVE_SECONDS, _SAVINGS = 120.0, 20
+"""Between two checkpoints pass so many seconds, and so many times those that the last one took: they cost 5 % at most."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Schedule:
 
     steps: int
     evaluations: tuple[int, ...]
-    save_minutes: float
+    save_minutes: float | Auto
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
@@ -63,9 +66,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self.seconds += now - self._begun
         last = state.global_step >= self._schedule.steps
         control.should_evaluate = last or state.global_step in self._schedule.evaluations
-        control.should_save = control.should_evaluate or now - self._saved >= 60 * self._schedule.save_minutes
+        control.should_save = control.should_evaluate or now - self._saved >= self._until_next_save()
         control.should_log = control.should_save or state.global_step % self._log_every == 0
         self._progress.advance()
+
+    def _until_next_save(self) -> float:
+        wanted = self._schedule.save_minutes
+        return max(_SAVE_SECONDS, _SAVINGS * self._trainer.saving_seconds) if wanted == "auto" else 60 * wanted
 
     def on_save(self, *_: Any, **__: Any) -> None:
         """The next checkpoint is due so many minutes from now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         if args.device.type == "cpu":
             keep_freed_memory()
         self.tokens = self.trained_tokens = 0
+        self.saving_seconds = 0.0
         self.rollouts = lesson.rollouts
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -131,5 +133,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return str(self._checkpoints.part)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        begun = time.monotonic()
         with self._checkpoints.saving(self.state.global_step):
             super()._save_checkpoint(model, trial)
+        self.saving_seconds = time.monotonic() - begun

@@ -34,7 +34,7 @@ def spec(folder: Path, teacher: dict[str, Any], **sections: Any) -> RunSpec:
 
 
 def seconds(tmp_path: Path, speed: float = 1e11, load: Load = LOAD, **sections: Any) -> dict[str, float]:
-    return dict(stage_seconds(spec(tmp_path, {"model": "org/teacher"}, **sections), load, Machine(speed)))
+    return dict(stage_seconds(spec(tmp_path, {"model": "org/teacher"}, **sections), load, Machine(speed, speed)))
 
 
 def test_asking_takes_two_operations_a_weight_and_token(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ class AdaptSpec(Section):
     2,000 gold rows.
     """
 
+    rows: int | None = Field(default=None, ge=1)
+    """At most so many gold rows are learnt, drawn by `seed`; by default all of them. What the teacher says of rows that it did not learn is
+    its own judgement."""
     epochs: float = Field(default=2.0, gt=0.0)
     """Passes over the gold rows. Few: a teacher that knows its rows by heart has little to say of them but their references."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Auto = "auto"
@@ -80,8 +83,8 @@ class AdaptSpec(Section):
     """At most so many validation rows with a `reference` choose the checkpoint."""
     patience: int = Field(default=2, ge=1)
     """Stop after so many evaluations in a row without a better metric."""
-    save_minutes: float = Field(default=2.0, gt=0.0)
-    """A checkpoint for resuming is written at least so often."""
+    save_minutes: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    """A checkpoint for resuming is written so often. `auto`: every 2 minutes, or less often where that took more than 5 % of the time."""
 
 
 class TeacherSpec(WeightsSpec):

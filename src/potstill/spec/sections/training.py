@@ -234,8 +234,8 @@ class TrainingSpec(Section):
     patience: int = Field(default=2, ge=1)
     """Stop after so many evaluations in a row without a better metric. With 2 of 4, only a student that is past its best after the
     first quarter is stopped: while the rate still falls, a metric that stands still often rises again."""
-    save_minutes: float = Field(default=2.0, gt=0.0)
-    """A checkpoint for resuming is written at least so often."""
+    save_minutes: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    """A checkpoint for resuming is written so often. `auto`: every 2 minutes, or less often where that took more than 5 % of the time."""
 
     @property
     def rollouts_a_row(self) -> float:
