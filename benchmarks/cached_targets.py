@@ -18,6 +18,7 @@ import copy
 import itertools
 import json
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -124,14 +125,14 @@ def _independent(names_nK: torch.Tensor, scores_nV: torch.Tensor, samples: int) 
     return scores_nV.softmax(dim=-1) - p_nV
 
 
-def train(module: Any, rows: TokenRows, objective: Objective, epochs: int, rate: float) -> float:
+def train(module: Any, rows: TokenRows, objective: Objective, *, epochs: int, rate: float, seed: int = 0, bf16: bool = False) -> float:
     """Seconds of so many epochs, all weights trained."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, num_train_epochs=epochs, learning_rate=rate, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no",
-            logging_strategy="no", dataloader_pin_memory=False, log_level="error",
+            logging_strategy="no", dataloader_pin_memory=False, log_level="error", bf16=bf16,
         )  # fmt: skip
-        lesson = Lesson(rows, LengthBatches(rows.lengths, BATCH, BATCH, seed=0), objective)
+        lesson = Lesson(rows, LengthBatches(rows.lengths, BATCH, BATCH, seed=seed), objective)
         trainer = DistillationTrainer(module, lesson, Judge(None, lambda: None, True, 1), arguments)
         started = time.perf_counter()
         trainer.train()
@@ -143,7 +144,7 @@ def paired(student: Any, rows: TokenRows, objectives: dict[str, Objective], repe
     for turn in range(repeats + 1):
         names = list(objectives) if turn % 2 else list(objectives)[::-1]
         for name in names:
-            spent = train(copy.deepcopy(student), rows, objectives[name], 1, 1e-4)
+            spent = train(copy.deepcopy(student), rows, objectives[name], epochs=1, rate=1e-4)
             if turn:  # the first warms up
                 seconds[name].append(spent)
     tokens = int(rows.lengths.sum())
@@ -211,18 +212,37 @@ class Bench:
         objectives |= {kind: OBJECTIVES["logits"](Ingredients(targets)) for kind, targets in self.stored.items()}
         return paired(self.student, self.rows, objectives, repeats)
 
-    def learning(self, epochs: int) -> dict[str, Any]:
-        """Forward KL to the whole distributions, in nats a token, of students that learnt from each kind of target."""
+    def learning(self, epochs: int, seeds: int) -> dict[str, Any]:
+        """Forward KL to the whole distributions, in nats a token, of students that learnt from each kind of target, one a seed (it orders
+        the rows); all but the last in float32."""
         found: dict[str, Any] = {"untrained": self._distances(self.student)}
-        for kind, targets in {"live": self.live, **self.stored}.items():
-            learner = copy.deepcopy(self.student)
-            train(learner, self.rows, OBJECTIVES["logits"](Ingredients(targets)), epochs, 1e-3)
-            found[kind] = self._distances(learner.eval())
-        return found
+        kinds: dict[str, Targets] = {"live": self.live, **self.stored, "live, bfloat16": self.live}
+        for seed in range(seeds):
+            for kind, targets in kinds.items():
+                learner = copy.deepcopy(self.student)
+                train(
+                    learner,
+                    self.rows,
+                    OBJECTIVES["logits"](Ingredients(targets)),
+                    epochs=epochs,
+                    rate=1e-3,
+                    seed=seed,
+                    bf16="bfloat16" in kind,
+                )
+                for rows, distance in self._distances(learner.eval()).items():
+                    found.setdefault(kind, {}).setdefault(rows, []).append(distance)
+                print(f"seed {seed}, {kind}: {found[kind]}", file=sys.stderr, flush=True)
+        return {kind: _against(figures, found["live"]) if kind != "untrained" else figures for kind, figures in found.items()}
 
     def _distances(self, student: Any) -> dict[str, float]:
         sets = {"rows learnt": self.rows, "rows unseen": self.unseen}
         return {name: round(mean_loss(student, rows, self.live, forward_kl), 4) for name, rows in sets.items()}
+
+
+def _against(figures: dict[str, list[float]], live: dict[str, list[float]]) -> dict[str, Any]:
+    """Each seed's distance, and the mean of how much longer it is than that of the live teacher's student, in per cent."""
+    longer = {rows: [100 * (own / other - 1) for own, other in zip(found, live[rows], strict=True)] for rows, found in figures.items()}
+    return {rows: {"nats": found, "longer_%": round(statistics.mean(longer[rows]), 2)} for rows, found in figures.items()}
 
 
 def main() -> None:
@@ -236,12 +256,17 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3, help="of speed")
     parser.add_argument("--epochs", type=int, default=3, help="of learning")
+    parser.add_argument("--seeds", type=int, default=1, help="of learning")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench.of(chosen, Path(folder))
-        parts = {"size": bench.size, "speed": lambda: bench.speed(chosen.repeats), "learning": lambda: bench.learning(chosen.epochs)}
+        parts = {
+            "size": bench.size,
+            "speed": lambda: bench.speed(chosen.repeats),
+            "learning": lambda: bench.learning(chosen.epochs, chosen.seeds),
+        }
         result = {
             "teacher": f"{bench.module.num_parameters() / 1e6:.1f} M weights, vocabulary {bench.module.config.vocab_size:,}",
             "student": f"{bench.student.num_parameters() / 1e6:.1f} M weights, {chosen.layers} layers",

@@ -13,8 +13,8 @@ own.
 
 Sides (`bare` and `potstill` always run):
 
-- `potstill`: float32, as training on a CPU comes. `potstill_bf16`: the same trainer under bfloat16 autocast.
-- `bare`: the limit (see steps.py).
+- `potstill`: in the number format that training chooses on this machine. `potstill_fp32`: in float32.
+- `bare`: the limit (see steps.py), in the number format that is chosen. `bare_fp32`: in float32.
 - `gkd`: trl.experimental.gkd on given text (lmbda 0, beta 0: forward KL), all else as it comes: bfloat16 autocast, gradient checkpointing.
 - `gkd_fp32`, `gkd_bf16`: tuned by hand: no gradient checkpointing.
 - `gkd_fp32_onednn`: and with the switch that Potstill uses for float32 products, which TRL does not set.
@@ -28,7 +28,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from potstill.training.machine import fast_products
+from potstill.training.machine import choose_precision, fast_products
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.targets.live_teacher import LiveTeacher
 from steps import (
@@ -58,18 +58,19 @@ class Bench:
         self.weights = load_teacher()
         self.teacher = self.weights.module
         self.prompt = prompt
+        self.chosen = choose_precision(self.teacher) == "bfloat16"
         self.rows = random_rows(BATCH * (steps + 1), LENGTH, prompt, self.teacher.config.vocab_size)
 
     def student(self) -> Any:
         return cut(self.teacher, LAYERS)
 
-    def bare(self) -> Seconds:
+    def bare(self, bf16: bool | None = None) -> Seconds:
         batch = batch_of(random_rows(BATCH, LENGTH, self.prompt, self.teacher.config.vocab_size))
-        return by_loop(bare_step(self.student(), batch, self.teacher))
+        return by_loop(bare_step(self.student(), batch, self.teacher, bf16=self.chosen if bf16 is None else bf16))
 
-    def potstill(self, **tuning: Any) -> Seconds:
+    def potstill(self, bf16: bool | None = None) -> Seconds:
         objective = OBJECTIVES["logits"](Ingredients(LiveTeacher(self.teacher, self.teacher.config.vocab_size)))
-        return by_trainer(potstill_trainer(self.student, objective, self.rows, BATCH, **tuning))
+        return by_trainer(potstill_trainer(self.student, objective, self.rows, BATCH, bf16=self.chosen if bf16 is None else bf16))
 
     def gkd(self, tuning: str = "as_it_comes") -> Seconds:
         from trl.experimental.gkd import GKDConfig, GKDTrainer
@@ -118,7 +119,8 @@ class Bench:
 SIDES: dict[str, Callable[[Bench], Seconds]] = {
     "potstill": Bench.potstill,
     "bare": Bench.bare,
-    "potstill_bf16": partial(Bench.potstill, bf16=True),
+    "potstill_fp32": partial(Bench.potstill, bf16=False),
+    "bare_fp32": partial(Bench.bare, bf16=False),
     "gkd": Bench.gkd,
     "gkd_fp32": partial(Bench.gkd, tuning="fp32"),
     "gkd_bf16": partial(Bench.gkd, tuning="bf16"),

@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from potstill.training.carve import carve, evenly_spaced
+from potstill.training.machine import choose_precision
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.targets.live_teacher import LiveTeacher
 from steps import Clock, load_teacher, potstill_trainer, random_rows, show
@@ -42,12 +43,14 @@ VARIED = {
 }
 
 
-def tokens_per_s(teacher: object, size: Size, steps: int) -> float:
+def tokens_per_s(teacher: object, size: Size, steps: int, bf16: bool) -> float:
     kept = np.arange(size.vocabulary)
     targets = LiveTeacher(teacher, size.vocabulary, kept)
     rows = random_rows(size.rows * (steps + 1), size.length, 0.5, size.vocabulary)
     layers = evenly_spaced(teacher.config.num_hidden_layers, size.layers)  # type: ignore[attr-defined]
-    make = potstill_trainer(lambda: carve(teacher, layers, kept).train(), OBJECTIVES["logits"](Ingredients(targets)), rows, size.rows)
+    make = potstill_trainer(
+        lambda: carve(teacher, layers, kept).train(), OBJECTIVES["logits"](Ingredients(targets)), rows, size.rows, bf16=bf16
+    )
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = make(folder, steps + 1)
@@ -68,13 +71,14 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("benchmarks/scaling.svg"))
     chosen = parser.parse_args()
     teacher = load_teacher().module
+    bf16 = choose_precision(teacher) == "bfloat16"
     known: dict[Size, float] = {}
     figure, axes = plt.subplots(1, len(VARIED), figsize=(13, 3), sharey=True, layout="constrained")
     found = {}
     for axis, (label, (name, values, unit)) in zip(axes, VARIED.items(), strict=True):
         for size in sizes(name, values):
             if size not in known:
-                known[size] = tokens_per_s(teacher, size, chosen.steps)
+                known[size] = tokens_per_s(teacher, size, chosen.steps, bf16)
         speeds = [known[size] for size in sizes(name, values)]
         places = [value * unit for value in values]
         found[label] = {place: round(speed, 1) for place, speed in zip(places, speeds, strict=True)}
@@ -84,7 +88,7 @@ def main() -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("tokens/s")
     figure.savefig(chosen.picture)
-    show({"tokens_per_s": found, "steps": chosen.steps})
+    show({"tokens_per_s": found, "steps": chosen.steps, "bfloat16": bf16})
 
 
 if __name__ == "__main__":

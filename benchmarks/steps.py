@@ -142,29 +142,32 @@ def by_loop(step: Callable[[], None]) -> Seconds:
     return seconds
 
 
-def bare_step(student: Any, batch: Batch, teacher: Any = None) -> Callable[[], None]:
+def bare_step(student: Any, batch: Batch, teacher: Any = None, *, bf16: bool = False) -> Callable[[], None]:
     """The limit: no more than nobody can do without. The student's forward and backward pass, the teacher's forward pass, and the products
-    with their heads for trained positions, in chunks; no loss (the student's logits stand for their gradient), no optimizer, no trainer."""
+    with their heads for trained positions, in chunks; no loss (the student's logits stand for their gradient), no optimizer, no trainer.
+    With `bf16` products are in bfloat16: by autocast in the models, with heads cast once."""
 
     keep_freed_memory()
+    kind = torch.bfloat16 if bf16 else torch.float32
+    teacher_head = None if teacher is None else output_head(teacher).cast(kind)
 
     def step() -> None:
-        with fast_products():
+        with fast_products(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             teacher_hidden_ND = None
             if teacher is not None:
                 with torch.no_grad():
-                    teacher_hidden_ND = trained_hidden(teacher, batch)
+                    teacher_hidden_ND = trained_hidden(teacher, batch).to(kind)
             hidden_ND = trained_hidden(student, batch)
             with torch.no_grad():
-                weight_VD = output_head(student).weight_VD
+                weight_VD, states_ND = output_head(student).weight_VD.to(kind), hidden_ND.to(kind)
                 gradient_VD, hidden_gradient_ND = torch.zeros_like(weight_VD), torch.empty_like(hidden_ND)
                 for start in range(0, len(hidden_ND), 340):
                     part = slice(start, start + 340)
-                    logits_nV = hidden_ND[part] @ weight_VD.t()
-                    if teacher_hidden_ND is not None:
-                        output_head(teacher).logits(teacher_hidden_ND[part])
+                    logits_nV = states_ND[part] @ weight_VD.t()
+                    if teacher_hidden_ND is not None and teacher_head is not None:
+                        teacher_head.logits(teacher_hidden_ND[part])
                     hidden_gradient_ND[part] = logits_nV @ weight_VD
-                    gradient_VD.addmm_(logits_nV.t(), hidden_ND[part])
+                    gradient_VD.addmm_(logits_nV.t(), states_ND[part])
             hidden_ND.backward(hidden_gradient_ND)
         student.zero_grad()
 
