@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, StoreError
 from potstill.generation.panel import Panel, Silent, judge_sampling, teacher_seat
-from potstill.generation.prompting.examples import Worked
-from potstill.generation.talk import Ask, Seat
 from potstill.models.echo import EchoModel
 from potstill.models.load import endpoint_of
 from potstill.models.locate import ECHO, is_local
+from potstill.models.talk import Ask, Seat
 from potstill.records import Completion, Cost, Example
 from potstill.spec.sections import RunSpec, TeacherSpec
 from potstill.store.atomic import read_object
@@ -21,6 +20,7 @@ from potstill.store.events import EventLog
 from potstill.store.look import LedgerView
 from potstill.store.run import Run
 from potstill.tasks.base import Task
+from potstill.tasks.prompting.examples import Worked
 
 if TYPE_CHECKING:
     from potstill.generation.interview import Interview

@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from potstill.cli.past import Past, judge_of, silent_panel
-from potstill.generation.choosing.base import Situation
-from potstill.generation.choosing.judge import compare, mark
-from potstill.generation.prompting import build_strategy
-from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
-from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.locate import ECHO, is_local
+from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
 from potstill.records import Completion, Example, Message, question_of
 from potstill.spec.sections import ExpandSpec, RunSpec, TeacherSpec
 from potstill.tasks.base import Task
+from potstill.tasks.judging import compare, mark
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.examples import Worked, with_examples
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -234,7 +233,6 @@ class _Play:
     def _turn(self, row: Example, messages: tuple[Message, ...], gold: Sequence[str]) -> str:
         """One turn; that the gates keep the first teacher's answer is likely, that they drop all but the last one's is the worst."""
         rehearsal = self._rehearsal
-        situation = Situation(row, rehearsal.task, messages)
         groups = ROUTES[rehearsal.spec.generation.route](row, rehearsal.teachers)
         text, texts = "", [""]
         for group in groups if self.case == "high" else groups[:1]:
@@ -243,10 +241,11 @@ class _Play:
             if rehearsal.spec.generation.choose == "judge" and rehearsal.judge is not None and self.case != "low":
                 judge = rehearsal.judge
                 for other in texts[1:]:
-                    self._answer(Step((compare(situation, text, other, judge), compare(situation, other, text, judge))), ())
+                    asked = judge, messages, row.reference
+                    self._answer(Step((compare(*asked, text, other), compare(*asked, other, text))), ())
         if rehearsal.spec.gates.judge is not None and rehearsal.judge is not None:
             marked = texts if rehearsal.spec.generation.choose == "all" and self.case != "low" else [text]
-            self._answer(Step(tuple(mark(situation, one, rehearsal.judge) for one in marked)), ())
+            self._answer(Step(tuple(mark(rehearsal.judge, messages, row.reference, one) for one in marked)), ())
         return text
 
     def hear(self, talk: Talk[T], gold: Sequence[str]) -> T:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 
 from potstill.errors import DataError
-from potstill.generation.prompting.base import Strategy
 from potstill.records import Example, Message
 from potstill.store.atomic import fingerprint
 from potstill.tasks.base import Task
+from potstill.tasks.prompting.base import Strategy
 
 _LOOKED_AT = 5_000
 

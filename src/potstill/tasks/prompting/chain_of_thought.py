@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
-from potstill.generation.talk import Reply, Seat, Talk
+from potstill.models.talk import Reply, Seat, Talk
 from potstill.records import Example, Message
+from potstill.tasks.prompting.base import Strategy, one_step, plain_reply, with_system
 from potstill.tasks.replies import split_reasons
 
 INSTRUCTION = (

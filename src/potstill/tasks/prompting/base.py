@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk
+from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk
 from potstill.records import Completion, Example, Message, Request
 from potstill.spec.sections import PromptingSpec
 

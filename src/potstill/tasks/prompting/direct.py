@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
-from potstill.generation.talk import Reply, Seat, Talk
+from potstill.models.talk import Reply, Seat, Talk
 from potstill.records import Message
+from potstill.tasks.prompting.base import Strategy, one_step, plain_reply, with_system
 
 
 class Direct(Strategy):
