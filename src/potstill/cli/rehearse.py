@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from potstill.cli.past import Past, judge_of, silent_panel
@@ -17,12 +17,13 @@ from potstill.generation.routing import ROUTES
 from potstill.models.locate import ECHO, is_local
 from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
-from potstill.records import Completion, Example, Message, question_of
-from potstill.spec.sections import ExpandSpec, RunSpec, TeacherSpec
+from potstill.records import Completion, Example, Message, Sampling, question_of
+from potstill.spec.sections import ExpandSpec, PromptingSpec, RunSpec, TeacherSpec
+from potstill.tasks import answer_tokens
 from potstill.tasks.base import Task
 from potstill.tasks.judging import compare, mark
 from potstill.tasks.prompting import build_strategy
-from potstill.tasks.prompting.examples import Worked, with_examples
+from potstill.tasks.prompting.examples import Worked, with_examples, with_others
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -105,15 +106,20 @@ class Rehearsal:
         """Count what the teacher is asked by the stage `evaluate`."""
         if "teacher" not in self.spec.evaluation.systems:
             return
-        sample = sample_rows(test)
+        as_taught, sample = self.spec.examined_as_taught, sample_rows(test)
+        strategy = self._strategy if as_taught else build_strategy(PromptingSpec(), self.task.schema)
+        room = answer_tokens(self.task) if as_taught else self.task.max_new_tokens
+        seat = replace(self.teachers[0], sampling=Sampling(max_new_tokens=room))
+        self._places[id(seat)] = 0
         for case in CASES:
-            bill = Bill()
+            play = _Play(self, case, None)
             for question in (question for row in sample for question in self.task.expand(row)):
-                read = self.count(self.task.render(question) or question.messages)
-                bill += Bill(1, read, self.answer(question.reference, self.task.max_new_tokens, case)[0])
-            whole = bill.times(len(test) / max(len(sample), 1))
+                messages = self.task.render(question) or question.messages
+                told = with_others(messages, self._examples) if as_taught else messages
+                play.hear(strategy.talk(seat, told, 0), question.reference)
+            whole = play.bills[0].times(len(test) / max(len(sample), 1))
             self.takes.add(EVALUATION, 0, case, whole)
-            self.takes.add(LATENCY, 0, case, latency_bill(self.spec, whole))
+            self.takes.add(LATENCY, 0, case, latency_bill(self.spec, whole, strategy.steps))
 
     def _rows(self, part: str, rows: Sequence[Example]) -> None:
         sample = sample_rows(rows)

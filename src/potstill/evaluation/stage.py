@@ -15,6 +15,7 @@ from potstill.errors import DataError
 from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
+from potstill.evaluation.roster import examined
 from potstill.evaluation.score import (
     Replies,
     compare_to_references,
@@ -24,7 +25,7 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
-from potstill.evaluation.systems import Examiner, examined
+from potstill.evaluation.systems import Examiner
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
@@ -58,7 +59,14 @@ def inputs(run: Run) -> dict[str, object]:
         "evaluation": spec.evaluation.model_dump(mode="json"),
         "seed": spec.seed,
         "files": {path: digest for path, digest in made.items() if path.startswith(read)},
+        **({"taught": _taught(run, made)} if spec.examined_as_taught else {}),
     }
+
+
+def _taught(run: Run, made: dict[str, str]) -> dict[str, object]:
+    """What the teacher is told besides; its worked examples are training rows."""
+    prompting = run.spec.generation.prompting
+    return {"prompting": prompting.model_dump(mode="json"), "rows": made.get("data/train.jsonl") if prompting.examples else None}
 
 
 def outputs(run: Run) -> list[Path]:

@@ -16,6 +16,9 @@ class EvaluationSpec(Section):
     """Names of metrics; `auto`: those of the task type."""
     systems: tuple[Literal["teacher", "baseline", "student"], ...] = Field(default=("teacher", "baseline", "student"), min_length=1)
     """Who is measured."""
+    teacher_prompting: Literal["as_taught", "plain"] = "as_taught"
+    """How the teacher is asked the test questions: with the instruction, the worked examples and the room for reasons of
+    `generation.prompting`, as when it taught, or `plain`, as the student is asked. Greedy and once either way."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
     resamples: int = Field(default=10_000, ge=100)

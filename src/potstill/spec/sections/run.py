@@ -63,6 +63,13 @@ class RunSpec(Section):
         """Every teacher that answers rows, the evaluated one first."""
         return self.teachers or (self.teacher,)
 
+    @property
+    def examined_as_taught(self) -> bool:
+        """Whether the evaluation puts its questions to the teacher in other words than to the other systems."""
+        prompting = self.generation.prompting
+        told = prompting.strategy != "direct" or prompting.instruction is not None or prompting.examples > 0
+        return told and self.evaluation.teacher_prompting == "as_taught"
+
     @model_validator(mode="after")
     def _several_are_one_and_others(self) -> RunSpec:
         if self.teachers and self.teacher != self.teachers[0]:

@@ -23,6 +23,11 @@ class Strategy:
     def __init__(self, spec: PromptingSpec, schema: str | None = None) -> None:
         self.spec, self.schema = spec, schema
 
+    @property
+    def words(self) -> str:
+        """What is added to the system prompt; empty where nothing is."""
+        return self.spec.instruction or ""
+
     def worked(self, example: Example) -> str | None:
         """A row's gold answer as this strategy wants answers to be given; None where the row cannot serve as an example."""
         return example.reference[0] if example.reference else None
