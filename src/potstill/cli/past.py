@@ -76,10 +76,11 @@ class Past:
             self.spent += self._ledger.spent()
             if totals.answered >= _RATE_NEEDS and totals.seconds:
                 self.rate = totals.answered / totals.seconds
-        evaluated = self._open(self._run.path("evaluation", "ledger.sqlite"), "teacher")
-        if evaluated is not None:
-            with evaluated:
-                self.spent += evaluated.spent()
+        for name in ("teacher", *(other.key for other in self._run.spec.evaluation.compare if other.model is not None)):
+            evaluated = self._open(self._run.path("evaluation", "ledger.sqlite"), name)
+            if evaluated is not None:
+                with evaluated:
+                    self.spent += evaluated.spent()
 
     def _build_interview(self, spec: RunSpec, task: Task, examples: Sequence[Worked]) -> Interview | None:
         if self._ledger is None:

@@ -84,12 +84,18 @@ class Rehearsal:
         self._tokenizer = tokenizer
         judge = judge_of(spec)
         own = judge is not None and judge not in spec.all_teachers
-        self.takes = Takes([*spec.all_teachers, *([judge] if judge is not None and own else [])])
+        asking = [*spec.all_teachers, *([judge] if judge is not None and own else [])]
+        self._others = [
+            other.model.model_copy(update={"name": other.title}) for other in spec.evaluation.compare if other.model is not None
+        ]
+        self._others = [model for model in self._others if is_endpoint(model)]
+        self.takes = Takes([*asking, *self._others])
         panel = past.panel if past is not None else silent_panel(spec, task)
         self.teachers, self.judge = panel.teachers, panel.judge
+        self._seats: list[Seat] = []
         self._places = {id(seat): place for place, seat in enumerate(self.teachers)}
         if self.judge is not None:
-            self._places[id(self.judge)] = len(self.takes.models) - 1
+            self._places[id(self.judge)] = len(asking) - 1
 
     def generation(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Count what the stage `generate` asks."""
@@ -103,23 +109,27 @@ class Rehearsal:
         self._top_up(train)
 
     def evaluation(self, test: Sequence[Example]) -> None:
-        """Count what the teacher is asked by the stage `evaluate`."""
-        if "teacher" not in self.spec.evaluation.systems:
-            return
-        as_taught, sample = self.spec.examined_as_taught, sample_rows(test)
+        """Count what the teacher, and endpoints to compare with, are asked by the stage `evaluate`."""
+        if "teacher" in self.spec.evaluation.systems:
+            self._examine(test, 0, as_taught=self.spec.examined_as_taught)
+        for place in range(len(self.takes.models) - len(self._others), len(self.takes.models)):
+            self._examine(test, place, as_taught=False)
+
+    def _examine(self, test: Sequence[Example], place: int, *, as_taught: bool) -> None:
         strategy = self._strategy if as_taught else build_strategy(PromptingSpec(), self.task.schema)
         room = answer_tokens(self.task) if as_taught else self.task.max_new_tokens
-        seat = replace(self.teachers[0], sampling=Sampling(max_new_tokens=room))
-        self._places[id(seat)] = 0
+        seat, sample = replace(self.teachers[0], sampling=Sampling(max_new_tokens=room)), sample_rows(test)
+        self._seats.append(seat)  # as long as it is known by its id
+        self._places[id(seat)] = place
         for case in CASES:
             play = _Play(self, case, None)
             for question in (question for row in sample for question in self.task.expand(row)):
                 messages = self.task.render(question) or question.messages
                 told = with_others(messages, self._examples) if as_taught else messages
                 play.hear(strategy.talk(seat, told, 0), question.reference)
-            whole = play.bills[0].times(len(test) / max(len(sample), 1))
-            self.takes.add(EVALUATION, 0, case, whole)
-            self.takes.add(LATENCY, 0, case, latency_bill(self.spec, whole, strategy.steps))
+            whole = play.bills[place].times(len(test) / max(len(sample), 1))
+            self.takes.add(EVALUATION, place, case, whole)
+            self.takes.add(LATENCY, place, case, latency_bill(self.spec, whole, strategy.steps))
 
     def _rows(self, part: str, rows: Sequence[Example]) -> None:
         sample = sample_rows(rows)

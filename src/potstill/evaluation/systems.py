@@ -15,7 +15,8 @@ from potstill.evaluation.latency import Timed, summarise, time_each, time_record
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
 from potstill.evaluation.predict import Question, Reply, ask_questions
-from potstill.evaluation.roster import System, roster
+from potstill.evaluation.roster import roster
+from potstill.evaluation.system import System
 from potstill.evaluation.taught import Prompting, ask_as_taught, open_prompting
 from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget, Caps
@@ -38,15 +39,15 @@ class Examiner:
 
     def __init__(self, run: Run, task: Task, ledger: Ledger) -> None:
         self._run, self._task, self._ledger = run, task, ledger
-        self._systems = roster(run)
-        self._prompting: Prompting | None = open_prompting(run, task) if TEACHER in self._systems else None
+        self.systems = roster(run)
+        self._prompting: Prompting | None = open_prompting(run, task) if TEACHER in self.systems else None
         self._budget: Budget | None = None
         self._generating: list[Recent] = []
         """What the teacher was asked in the minute before by the generation."""
 
     def ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
         """A system's replies to all questions; those that stand in the ledger are not asked for again."""
-        return asyncio.run(self._ask(self._systems[system], questions))
+        return asyncio.run(self._ask(self.systems[system], questions))
 
     def measure(self, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]) -> dict[str, dict[str, Any]]:
         """Measurements of each system of `replies`: `where`, latency, rate, memory, sizes; all are timed on the same questions.
@@ -56,7 +57,7 @@ class Examiner:
         """
         answered = [index for index in range(len(questions)) if all(_arrived(found[index]) for found in replies.values())]
         chosen = _evenly(answered, self._run.spec.evaluation.latency_rows)
-        measured = {name: self._time(self._systems[name], [found[index].requests for index in chosen]) for name, found in replies.items()}
+        measured = {name: self._time(self.systems[name], [found[index].requests for index in chosen]) for name, found in replies.items()}
         answers = {name: found.pop("answers") for name, found in measured.items()}
         common = [place for place in range(len(chosen)) if all(found[place] is not None for found in answers.values())]
         if not common:
@@ -121,7 +122,7 @@ class Examiner:
         """What earlier processes have spent on this evaluation: what systems were asked that are paid for, and how long it took."""
         asking = self._ledger.run
         found = []
-        for name in (system.name for system in self._systems.values() if system.charged):
+        for name in (system.name for system in self.systems.values() if system.charged):
             self._ledger.run = name
             found.append((self._ledger.spent(), self._ledger.seconds_asked()))
         self._ledger.run = asking

@@ -68,7 +68,9 @@ def stage_seconds(spec: RunSpec, load: Load, machine: Machine) -> dict[StageName
     plain = spec.training.compare_with_sft and spec.training.objective != "sft"
     learning = training_seconds(spec, load.train, load.student, load.teacher, machine)
     choosing = machine.asking(load.validation, load.student) * spec.training.evaluations * (1 + plain)
-    systems = (*spec.evaluation.systems, *["sft"] * plain)
+    # Of another local model nothing is known here: it is taken to be like the student. An endpoint's pace nobody knows.
+    others = [other.key for other in spec.evaluation.compare if other.run is not None or (other.model and is_local(other.model))]
+    systems = (*spec.evaluation.systems, *["sft"] * plain, *others)
     return {
         "data": 0.0,
         "adapt": adapting_seconds(spec, load.train, load.validation, load.teacher, machine),

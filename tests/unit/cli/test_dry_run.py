@@ -300,3 +300,17 @@ def test_the_teacher_s_own_prompting_is_counted_in_the_evaluation_unless_the_pla
     taught, plain = tokens(*reasons), tokens(*reasons, "evaluation.teacher_prompting=plain")
     questions = 4 + 5  # of the evaluation and for latency
     assert questions * 500 < taught - plain < questions * 600, "half of the room for reasons, and the words that ask for them"
+
+
+def test_endpoints_to_compare_with_are_counted_beside_the_teacher_and_their_answers_that_stand_in_the_budget(
+    job: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, spec = job
+    with OpenAIStub(label) as stub:
+        others = ["tfidf", {"model": "m", "name": "other", **endpoint(stub, price={"input_per_million": 10, "output_per_million": 0})}]
+        priced = endpoint(stub, price={"input_per_million": 1, "output_per_million": 2})
+        both = spec | {"teacher": priced, "evaluation": {"compare": others}}
+        (folder / "potstill.yaml").write_text(yaml.safe_dump(both))
+        lines = said(folder, "run")
+    assert lines["calls"].startswith("42; 24 for training rows, 8 for the evaluation, 10 for latency")
+    assert "9 to other" in lines["calls"]

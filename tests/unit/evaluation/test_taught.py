@@ -1,16 +1,13 @@
 """The teacher is asked as it taught: its prompting, its examples, its room for reasons; all others are asked the plain question."""
 
-import shutil
-
 import pytest
+from examined import run_to_examine
 
 from potstill.evaluation import stage
 from potstill.models.testing import OpenAIStub
 from potstill.records import Example, Message
-from potstill.spec import spec_from_dict
-from potstill.store.atomic import read_json, read_jsonl, write_json, write_jsonl
+from potstill.store.atomic import read_json, read_jsonl
 from potstill.store.ledger import Ledger
-from potstill.store.run import open_run
 from tiny import tiny_llama
 
 TRUTH = {"the sea is wet": "yes", "fire is cold": "no", "snow is white": "yes", "fish can fly a plane": "no"}
@@ -37,24 +34,12 @@ def student(tmp_path_factory):
     return tiny_llama(tmp_path_factory.mktemp("models") / "student", layers=1)
 
 
-def make_run(folder, student, teacher, *, prompting=REASONING, task=None, test=None, generation=None, **evaluation):
-    raw = {
-        "name": "taught",
-        "task": task or {"type": "nli", "labels": ["yes", "no"], "max_new_tokens": 4},
-        "data": {"train": "train.jsonl"},
-        "teacher": teacher,
-        "student": {"model": str(student)},
-        "generation": {"prompting": prompting, **(generation or {})},
-        "evaluation": {"resamples": 100, "latency_rows": 2, "systems": ["teacher"], **evaluation},
-    }
-    run = open_run(spec_from_dict(raw, folder), folder, ())
-    for split, found in (("test", test or rows("test")), ("train", rows("train"))):
-        write_jsonl(folder / "data" / f"{split}.jsonl", (row.to_json() for row in found))
-    write_json(folder / "data" / "labels.json", ["yes", "no"])
-    shutil.copytree(student, folder / "training" / "best")
-    run.stage("data").finish({}, [folder / "data" / f"{split}.jsonl" for split in ("train", "test")])
-    run.stage("train").finish({}, [folder / "training" / "best" / "model.safetensors"])
-    return run
+def make_run(folder, student, teacher, *, prompting=REASONING, test=None, evaluation=None, **sections):
+    generation = {"prompting": prompting}
+    found = test or rows("test")
+    return run_to_examine(
+        folder, student, found, train=rows("train"), teacher=teacher, generation=generation, evaluation=evaluation or {}, **sections
+    )
 
 
 def teacher_of(stub, **more):
@@ -79,7 +64,7 @@ def test_a_teacher_that_needs_its_reasons_is_given_room_for_them_and_scores_what
 
 def test_the_plain_question_is_put_where_the_spec_asks_for_that(tmp_path, student):
     with OpenAIStub(needs_reasons) as stub:
-        run = make_run(tmp_path, student, teacher_of(stub), teacher_prompting="plain")
+        run = make_run(tmp_path, student, teacher_of(stub), evaluation={"teacher_prompting": "plain"})
         stage.work(run, resumed=False)
     assert accuracy(run) == 0.0
     assert {call["max_tokens"] for call in stub.calls} == {4}
@@ -88,7 +73,7 @@ def test_the_plain_question_is_put_where_the_spec_asks_for_that(tmp_path, studen
 
 def test_worked_examples_stand_before_the_teacher_s_question_and_before_no_other_s(tmp_path, student):
     with OpenAIStub(lambda payload: TRUTH[payload["messages"][-1]["content"]]) as stub:
-        run = make_run(tmp_path, student, teacher_of(stub), prompting={"examples": 2}, systems=["teacher", "student"])
+        run = make_run(tmp_path, student, teacher_of(stub), prompting={"examples": 2}, evaluation={"systems": ["teacher", "student"]})
         stage.work(run, resumed=False)
     assert {len(call["messages"]) for call in stub.calls} == {6}, "the system prompt, two examples of two turns, the question"
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
@@ -146,7 +131,7 @@ def test_a_second_evaluation_asks_the_teacher_nothing(tmp_path, student):
     ],
 )
 def test_inputs_hold_the_teacher_s_prompting_where_it_matters(tmp_path, student, prompting, evaluation, differs):
-    run = make_run(tmp_path, student, {"model": "echo"}, prompting=prompting, **evaluation)
+    run = make_run(tmp_path, student, {"model": "echo"}, prompting=prompting, evaluation=evaluation)
     assert run.spec.examined_as_taught is differs
     assert ("taught" in stage.inputs(run)) is differs
 

@@ -115,6 +115,12 @@ class RunSpec(Section):
             misfits.append(
                 "`targets.weights.reference` has references learnt as text, at tokens of the answer alone: set `targets.positions: answer`"
             )
+        has_labels = self.task.type == "nli" or (self.task.type == "qa" and self.task.answer == "choice")
+        for other in self.evaluation.compare:
+            if other.baseline == "tfidf" and not has_labels:
+                misfits.append(f"`evaluation.compare: tfidf` chooses among labels, and {self.task.type} has none: remove it")
+            if other.baseline == "lead" and self.task.type != "summarization":
+                misfits.append(f"`evaluation.compare: lead` is a line for summaries, not for {self.task.type}: remove it")
         if self.engine.kind == "ray" and self.generation.mode == "batch":
             misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
         if misfits:

@@ -1,4 +1,4 @@
-"""How training uses a CPU: which library multiplies its matrices, and what becomes of freed memory."""
+"""How a CPU is used: which library multiplies its matrices, and what becomes of freed memory."""
 
 from __future__ import annotations
 
