@@ -30,15 +30,13 @@ from potstill.generation.alone import require_alone
 from potstill.generation.asking import ask_rows_async, rows_of
 from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
-from potstill.generation.prompting import build_strategy
-from potstill.generation.prompting.examples import choose_examples
-from potstill.generation.talk import Seat
 from potstill.jobs.scoring import Scored, ask_row, outside_any_loop, score_names, task_of, time_rows
 from potstill.models.base import Model
 from potstill.models.budget import Budget
 from potstill.models.folder import identity
 from potstill.models.load import load_local, load_model
 from potstill.models.recall import recall_ledger
+from potstill.models.talk import Seat
 from potstill.pipeline import run_pipeline
 from potstill.records import Example, Message, Sampling
 from potstill.spec import GatesSpec, GenerationSpec, RunSpec, TaskSpec, TrainingSpec, WeightsSpec, load_spec, spec_from_dict
@@ -48,6 +46,8 @@ from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks.base import Task as TaskOf
 from potstill.tasks.metrics import build_metric
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.examples import choose_examples
 from potstill.tasks.reasons import answer_tokens
 
 if TYPE_CHECKING:

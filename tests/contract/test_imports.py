@@ -27,7 +27,10 @@ RANKS = [
     {"errors"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-STRANGERS_MAY = {("data", "tasks")}  # what a row must hold, its task says
+STRANGERS_MAY = {
+    ("data", "tasks"),  # what a row must hold, its task says
+    ("tasks", "models"),  # how a teacher or a judge is talked to about a task
+}
 
 
 def module_name(path: Path) -> str:

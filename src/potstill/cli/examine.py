@@ -15,8 +15,6 @@ from potstill.cli.rehearse import Rehearsal, Takes
 from potstill.data.inspect import DataReport, inspect_data
 from potstill.data.ondisk import Dataset
 from potstill.errors import PotstillError, SpecError
-from potstill.generation.prompting import build_strategy
-from potstill.generation.prompting.examples import choose_examples
 from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher, weights_of
 from potstill.models.locate import is_local
@@ -27,6 +25,8 @@ from potstill.spec import RunSpec, TeacherSpec
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.examples import choose_examples
 from potstill.training.foresee import foresee
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from potstill.pipeline.estimate import (
 )
 from potstill.records import Cost
 from potstill.spec import BudgetSpec, PriceSpec, RunSpec
-from potstill.spec.sections import TeacherSpec
+from potstill.spec.sections import OtherSpec, TeacherSpec
 
 _CALL_SECONDS = 1.0
 _TOKENS_A_SECOND = 50.0
@@ -204,7 +204,20 @@ class Forecast:
         own = _answering_seconds(weights, bill_of(test), latency_bill(self.spec, bill_of(test)))
         plain = ["sft"] if self.spec.training.compare_with_sft else []
         each = [self._examining_seconds() if system == "teacher" else own for system in (*self.spec.evaluation.systems, *plain)]
+        each += [self._other_seconds(other, own) for other in self.spec.evaluation.compare]
         return None if None in each else sum(seconds or 0.0 for seconds in each)
+
+    def _other_seconds(self, other: OtherSpec, own: float | None) -> float | None:
+        """Of something to compare with; a local model, of whose size nothing is known here, is taken to be like the student."""
+        if other.baseline is not None:
+            return 0.0
+        if other.model is None or is_local(other.model):
+            return own
+        places = [place for place, model in enumerate(self.takes.models) if model.title == other.title]
+        if not places:
+            return 0.0
+        together, alone = (self.takes.total("likely", part=part, model=places[-1]) for part in (EVALUATION, LATENCY))
+        return self._endpoint_seconds(other.model, together) + self._endpoint_seconds(other.model, alone, alone=True)
 
     def _examining_seconds(self) -> float | None:
         teacher = self.spec.teacher

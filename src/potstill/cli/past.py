@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, StoreError
 from potstill.generation.panel import Panel, Silent, judge_sampling, teacher_seat
-from potstill.generation.prompting.examples import Worked
-from potstill.generation.talk import Ask, Seat
 from potstill.models.echo import EchoModel
 from potstill.models.load import endpoint_of
 from potstill.models.locate import ECHO, is_local
+from potstill.models.talk import Ask, Seat
 from potstill.records import Completion, Cost, Example
 from potstill.spec.sections import RunSpec, TeacherSpec
 from potstill.store.atomic import read_object
@@ -21,6 +20,7 @@ from potstill.store.events import EventLog
 from potstill.store.look import LedgerView
 from potstill.store.run import Run
 from potstill.tasks.base import Task
+from potstill.tasks.prompting.examples import Worked
 
 if TYPE_CHECKING:
     from potstill.generation.interview import Interview
@@ -76,10 +76,11 @@ class Past:
             self.spent += self._ledger.spent()
             if totals.answered >= _RATE_NEEDS and totals.seconds:
                 self.rate = totals.answered / totals.seconds
-        evaluated = self._open(self._run.path("evaluation", "ledger.sqlite"), "teacher")
-        if evaluated is not None:
-            with evaluated:
-                self.spent += evaluated.spent()
+        for name in ("teacher", *(other.key for other in self._run.spec.evaluation.compare if other.model is not None)):
+            evaluated = self._open(self._run.path("evaluation", "ledger.sqlite"), name)
+            if evaluated is not None:
+                with evaluated:
+                    self.spent += evaluated.spent()
 
     def _build_interview(self, spec: RunSpec, task: Task, examples: Sequence[Worked]) -> Interview | None:
         if self._ledger is None:

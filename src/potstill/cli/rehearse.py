@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from potstill.cli.past import Past, judge_of, silent_panel
-from potstill.generation.choosing.base import Situation
-from potstill.generation.choosing.judge import compare, mark
-from potstill.generation.prompting import build_strategy
-from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
-from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.locate import ECHO, is_local
+from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
-from potstill.records import Completion, Example, Message, question_of
-from potstill.spec.sections import ExpandSpec, RunSpec, TeacherSpec
+from potstill.records import Completion, Example, Message, Sampling, question_of
+from potstill.spec.sections import ExpandSpec, PromptingSpec, RunSpec, TeacherSpec
+from potstill.tasks import answer_tokens
 from potstill.tasks.base import Task
+from potstill.tasks.judging import compare, mark
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.examples import Worked, with_examples, with_others
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -84,12 +84,18 @@ class Rehearsal:
         self._tokenizer = tokenizer
         judge = judge_of(spec)
         own = judge is not None and judge not in spec.all_teachers
-        self.takes = Takes([*spec.all_teachers, *([judge] if judge is not None and own else [])])
+        asking = [*spec.all_teachers, *([judge] if judge is not None and own else [])]
+        self._others = [
+            other.model.model_copy(update={"name": other.title}) for other in spec.evaluation.compare if other.model is not None
+        ]
+        self._others = [model for model in self._others if is_endpoint(model)]
+        self.takes = Takes([*asking, *self._others])
         panel = past.panel if past is not None else silent_panel(spec, task)
         self.teachers, self.judge = panel.teachers, panel.judge
+        self._seats: list[Seat] = []
         self._places = {id(seat): place for place, seat in enumerate(self.teachers)}
         if self.judge is not None:
-            self._places[id(self.judge)] = len(self.takes.models) - 1
+            self._places[id(self.judge)] = len(asking) - 1
 
     def generation(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Count what the stage `generate` asks."""
@@ -103,18 +109,27 @@ class Rehearsal:
         self._top_up(train)
 
     def evaluation(self, test: Sequence[Example]) -> None:
-        """Count what the teacher is asked by the stage `evaluate`."""
-        if "teacher" not in self.spec.evaluation.systems:
-            return
-        sample = sample_rows(test)
+        """Count what the teacher, and endpoints to compare with, are asked by the stage `evaluate`."""
+        if "teacher" in self.spec.evaluation.systems:
+            self._examine(test, 0, as_taught=self.spec.examined_as_taught)
+        for place in range(len(self.takes.models) - len(self._others), len(self.takes.models)):
+            self._examine(test, place, as_taught=False)
+
+    def _examine(self, test: Sequence[Example], place: int, *, as_taught: bool) -> None:
+        strategy = self._strategy if as_taught else build_strategy(PromptingSpec(), self.task.schema)
+        room = answer_tokens(self.task) if as_taught else self.task.max_new_tokens
+        seat, sample = replace(self.teachers[0], sampling=Sampling(max_new_tokens=room)), sample_rows(test)
+        self._seats.append(seat)  # as long as it is known by its id
+        self._places[id(seat)] = place
         for case in CASES:
-            bill = Bill()
+            play = _Play(self, case, None)
             for question in (question for row in sample for question in self.task.expand(row)):
-                read = self.count(self.task.render(question) or question.messages)
-                bill += Bill(1, read, self.answer(question.reference, self.task.max_new_tokens, case)[0])
-            whole = bill.times(len(test) / max(len(sample), 1))
-            self.takes.add(EVALUATION, 0, case, whole)
-            self.takes.add(LATENCY, 0, case, latency_bill(self.spec, whole))
+                messages = self.task.render(question) or question.messages
+                told = with_others(messages, self._examples) if as_taught else messages
+                play.hear(strategy.talk(seat, told, 0), question.reference)
+            whole = play.bills[place].times(len(test) / max(len(sample), 1))
+            self.takes.add(EVALUATION, place, case, whole)
+            self.takes.add(LATENCY, place, case, latency_bill(self.spec, whole, strategy.steps))
 
     def _rows(self, part: str, rows: Sequence[Example]) -> None:
         sample = sample_rows(rows)
@@ -234,7 +249,6 @@ class _Play:
     def _turn(self, row: Example, messages: tuple[Message, ...], gold: Sequence[str]) -> str:
         """One turn; that the gates keep the first teacher's answer is likely, that they drop all but the last one's is the worst."""
         rehearsal = self._rehearsal
-        situation = Situation(row, rehearsal.task, messages)
         groups = ROUTES[rehearsal.spec.generation.route](row, rehearsal.teachers)
         text, texts = "", [""]
         for group in groups if self.case == "high" else groups[:1]:
@@ -243,10 +257,11 @@ class _Play:
             if rehearsal.spec.generation.choose == "judge" and rehearsal.judge is not None and self.case != "low":
                 judge = rehearsal.judge
                 for other in texts[1:]:
-                    self._answer(Step((compare(situation, text, other, judge), compare(situation, other, text, judge))), ())
+                    asked = judge, messages, row.reference
+                    self._answer(Step((compare(*asked, text, other), compare(*asked, other, text))), ())
         if rehearsal.spec.gates.judge is not None and rehearsal.judge is not None:
             marked = texts if rehearsal.spec.generation.choose == "all" and self.case != "low" else [text]
-            self._answer(Step(tuple(mark(situation, one, rehearsal.judge) for one in marked)), ())
+            self._answer(Step(tuple(mark(rehearsal.judge, messages, row.reference, one) for one in marked)), ())
         return text
 
     def hear(self, talk: Talk[T], gold: Sequence[str]) -> T:

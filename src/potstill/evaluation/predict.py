@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from potstill.errors import DataError, ModelError
@@ -37,13 +37,14 @@ class Reply:
     """A system's reply to a question: the raw completion, and the answer in it (None: unparsable, which is wrong).
 
     `failed`: no answer arrived; such a question is not scored, which is not the same as wrong. `no_room`: the question does not fit
-    the model's context; what a model cannot take it cannot answer, and that is wrong.
+    the model's context; what a model cannot take it cannot answer, and that is wrong. `requests` are what was asked to get it, in order.
     """
 
     completion: Completion
     answer: str | None
     failed: bool = False
     no_room: bool = False
+    requests: tuple[Request, ...] = field(default=(), repr=False, compare=False)
 
     def prediction(self, references: tuple[str, ...]) -> Prediction:
         """The reply as metrics take it."""
@@ -69,7 +70,7 @@ def build_questions(task: Task, rows: Sequence[Example]) -> list[Question]:
 
 
 def greedy_requests(task: Task, questions: Sequence[Question]) -> list[Request]:
-    """What every system is asked: the question alone, greedy, up to the same length, by the same schema where the task has one."""
+    """What systems are asked: the question alone, greedy, up to the same length, by the same schema where the task has one."""
     return [Request(question.messages, Sampling(max_new_tokens=task.max_new_tokens), schema=task.schema) for question in questions]
 
 
@@ -88,10 +89,15 @@ async def ask_questions(
     """
     requests = greedy_requests(task, questions)
     answers = await ask_async(model, requests, ledger, progress, budget)
-    replies = [_read(task, answers.of(request), local=model.capabilities.logits) for request in requests]
+    replies = [_read(task, request, answers.of(request), local=model.capabilities.logits) for request in requests]
+    require_some(model, replies)
+    return replies
+
+
+def require_some(model: Model, replies: Sequence[Reply]) -> None:
+    """Raises ModelError where every call failed."""
     if all(reply.failed or reply.no_room for reply in replies):
         raise ModelError(f"{model.name}: all {len(replies)} calls failed; the first: {replies[0].completion.error}")
-    return replies
 
 
 def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
@@ -106,8 +112,8 @@ def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
     }
 
 
-def _read(task: Task, completion: Completion, *, local: bool) -> Reply:
+def _read(task: Task, request: Request, completion: Completion, *, local: bool) -> Reply:
     if completion.finish_reason == "error":
         # A model in this process has no other reason to decline a question of its own.
-        return Reply(completion, None, failed=not local, no_room=local)
-    return Reply(completion, task.parse(completion.text))
+        return Reply(completion, None, failed=not local, no_room=local, requests=(request,))
+    return Reply(completion, task.parse(completion.text), requests=(request,))

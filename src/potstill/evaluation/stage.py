@@ -13,8 +13,10 @@ from potstill.data.labels import load_labels
 from potstill.data.splits import open_split
 from potstill.errors import DataError
 from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
+from potstill.evaluation.extras import extra_inputs, require_extras
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
+from potstill.evaluation.roster import examined
 from potstill.evaluation.score import (
     Replies,
     compare_to_references,
@@ -24,7 +26,7 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
-from potstill.evaluation.systems import Examiner, examined
+from potstill.evaluation.systems import Examiner
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
 from potstill.store.events import StageName
@@ -55,10 +57,23 @@ def inputs(run: Run) -> dict[str, object]:
         "weights": teacher_stamp(spec.teacher),
         "template": template_stamp(spec.teacher),
         "student": spec.student.model_dump(mode="json", include={"dtype", "device"}),
-        "evaluation": spec.evaluation.model_dump(mode="json"),
+        "evaluation": spec.evaluation.model_dump(mode="json", exclude={"compare"}),
         "seed": spec.seed,
         "files": {path: digest for path, digest in made.items() if path.startswith(read)},
+        **({"compare": extra_inputs(run)} if spec.evaluation.compare else {}),
+        **({"taught": _taught(run, made)} if spec.examined_as_taught else {}),
     }
+
+
+def _taught(run: Run, made: dict[str, str]) -> dict[str, object]:
+    """What the teacher is told besides; its worked examples are training rows."""
+    prompting = run.spec.generation.prompting
+    return {"prompting": prompting.model_dump(mode="json"), "rows": made.get("data/train.jsonl") if prompting.examples else None}
+
+
+def preflight(run: Run) -> None:
+    """Raises ModelError where a system that the spec compares with cannot be examined."""
+    require_extras(run.spec)
 
 
 def outputs(run: Run) -> list[Path]:
@@ -75,6 +90,7 @@ def work(run: Run, resumed: bool) -> str:
     """
     del resumed  # the ledger knows
     spec = run.spec
+    require_extras(spec)
     labels = load_labels(run)
     task = build_task(spec.task, labels)
     rows = open_split(run, "test", "evaluation")
@@ -84,6 +100,8 @@ def work(run: Run, resumed: bool) -> str:
         examiner = Examiner(run, task, ledger)
         replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in examined(run)}
         scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
+        for name, system in examiner.systems.items():
+            scores["systems"][name] |= {"kind": system.kind, "title": system.title}
         measured = examiner.measure(questions, replies)
     head = {"schema_version": SCHEMA_VERSION, "task": spec.task.type, "rows": len(rows)}
     _write(run, {**head, **scores, **_split_measured(measured)}, questions, replies)

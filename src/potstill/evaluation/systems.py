@@ -4,104 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill.errors import ModelError
-from potstill.evaluation.compare import BASELINE, SFT, STUDENT, TEACHER
-from potstill.evaluation.latency import summarise, time_each, time_recorded
+from potstill.evaluation.compare import TEACHER
+from potstill.evaluation.latency import Timed, summarise, time_each, time_recorded
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
-from potstill.evaluation.predict import Question, Reply, ask_questions, greedy_requests
+from potstill.evaluation.predict import Question, Reply, ask_questions
+from potstill.evaluation.roster import roster
+from potstill.evaluation.system import System
+from potstill.evaluation.taught import Prompting, ask_as_taught, open_prompting
 from potstill.models.base import Model, Remote
-from potstill.models.budget import Budget
-from potstill.models.load import load_local, load_teacher, weights_of
-from potstill.models.locate import is_local
+from potstill.models.budget import Budget, Caps
 from potstill.models.recall import last_minute, recall_calls, recall_ledger
-from potstill.records import Request
-from potstill.spec import WeightsSpec
+from potstill.records import Cost, Request
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
 from potstill.store.ledger_sums import Recent
 from potstill.store.run import Run
 from potstill.tasks.base import Task
 
-_FOLDERS = {BASELINE: "baseline", STUDENT: "best", SFT: "sft/best"}
 _WARM_UP = 1
-
-
-def examined(run: Run) -> tuple[str, ...]:
-    """The systems that the spec names, and before the student the plain one that was trained to be compared with it, if one was."""
-    named = run.spec.evaluation.systems
-    if not run.spec.training.compare_with_sft or "training/sft/summary.json" not in run.stage("train").outputs():
-        return named
-    place = named.index(STUDENT) if STUDENT in named else len(named)
-    return (*named[:place], SFT, *named[place:])
 
 
 class Examiner:
     """Asks the systems of a run one after the other, then times them; the ledger keeps what was answered.
 
-    What the teacher is asked counts against the run's budget and its endpoint's rates, with what it was asked before.
+    What endpoints are asked counts against the run's budget and their rates, with what they were asked before.
     """
 
     def __init__(self, run: Run, task: Task, ledger: Ledger) -> None:
         self._run, self._task, self._ledger = run, task, ledger
+        self.systems = roster(run)
+        self._prompting: Prompting | None = open_prompting(run, task) if TEACHER in self.systems else None
         self._budget: Budget | None = None
         self._generating: list[Recent] = []
         """What the teacher was asked in the minute before by the generation."""
 
     def ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
         """A system's replies to all questions; those that stand in the ledger are not asked for again."""
-        return asyncio.run(self._ask(system, questions))
+        return asyncio.run(self._ask(self.systems[system], questions))
 
     def measure(self, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]) -> dict[str, dict[str, Any]]:
         """Measurements of each system of `replies`: `where`, latency, rate, memory, sizes; all are timed on the same questions.
 
-        A local model is measured in a process of its own; an endpoint over the wire, from here. Raises ModelError where no question was
-        answered by all.
+        A local model is measured in a process of its own; an endpoint over the wire, from here. What was asked in several calls is timed
+        in all of them. Raises ModelError where no question was answered by all.
         """
-        answered = [question for index, question in enumerate(questions) if all(_arrived(found[index]) for found in replies.values())]
-        requests = _latency_requests(self._run, self._task, answered)
-        measured = {system: self._time(system, requests) for system in replies}
-        answers = {system: found.pop("answers") for system, found in measured.items()}
-        common = [index for index in range(len(requests)) if all(found[index] is not None for found in answers.values())]
+        answered = [index for index in range(len(questions)) if all(_arrived(found[index]) for found in replies.values())]
+        chosen = _evenly(answered, self._run.spec.evaluation.latency_rows)
+        measured = {name: self._time(self.systems[name], [found[index].requests for index in chosen]) for name, found in replies.items()}
+        answers = {name: found.pop("answers") for name, found in measured.items()}
+        common = [place for place in range(len(chosen)) if all(found[place] is not None for found in answers.values())]
         if not common:
             raise ModelError("no question was answered by every system while latency was measured; run the same command again")
-        return {system: {**found, **summarise([answers[system][index] for index in common])} for system, found in measured.items()}
+        return {name: {**found, **summarise([answers[name][place] for place in common])} for name, found in measured.items()}
 
-    async def _ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
-        run, weights = self._run, local_weights(self._run, system)
-        batch_size = run.spec.generation.batch_size
-        model = load_teacher(run.spec.teacher, run.spec.generation) if weights is None else load_local(weights, batch_size)
-        self._ledger.run = system
+    async def _ask(self, system: System, questions: Sequence[Question]) -> list[Reply]:
+        model, task, prompting = system.load(), self._task, self._prompting if system.name == TEACHER else None
+        self._ledger.run = system.name
+        steps = 1 if prompting is None else prompting.strategy.steps
         try:
-            with run.events.progress(f"{system} answers", len(questions), "answers") as progress:
-                return await ask_questions(
-                    model,
-                    self._task,
-                    questions,
-                    self._ledger,
-                    progress=progress,
-                    budget=self._budget_for(model) if system == TEACHER else None,
-                )
+            with self._run.events.progress(f"{system.name} answers", len(questions) * steps, "answers") as progress:
+                budget = self._budget_for(model) if system.charged else None
+                if prompting is None:
+                    return await ask_questions(model, task, questions, self._ledger, progress=progress, budget=budget)
+                return await ask_as_taught(model, task, questions, self._ledger, prompting, progress=progress, budget=budget)
         finally:
             await model.close()
 
-    def _time(self, system: str, requests: Sequence[Request]) -> dict[str, Any]:
-        weights = local_weights(self._run, system)
-        with self._run.events.progress(f"{system} latency", len(requests) + _WARM_UP, "answers") as progress:
-            if weights is None:
-                return asyncio.run(self._time_here(requests, progress))
-            request = MeasureRequest(weights, tuple(requests), _threads(), _WARM_UP)
-            return {"where": "in a process of its own", **measure_alone(request, progress.advance)}
+    def _time(self, system: System, asked: Sequence[tuple[Request, ...]]) -> dict[str, Any]:
+        """The measurements of one system; `answers` holds what each question took, all its requests together."""
+        requests = list(itertools.chain.from_iterable(asked))
+        with self._run.events.progress(f"{system.name} latency", len(requests) + _WARM_UP, "answers") as progress:
+            if system.weights is None:
+                found = asyncio.run(self._time_here(system, requests, progress))
+            else:
+                request = MeasureRequest(system.weights, tuple(requests), _threads(), _WARM_UP)
+                found = {"where": "in a process of its own", **measure_alone(request, progress.advance)}
+        return {**found, "answers": _by_question(found["answers"], [len(one) for one in asked])}
 
-    async def _time_here(self, requests: Sequence[Request], progress: Progress) -> dict[str, Any]:
-        model = load_teacher(self._run.spec.teacher, self._run.spec.generation)
+    async def _time_here(self, system: System, requests: Sequence[Request], progress: Progress) -> dict[str, Any]:
+        model = system.load()
         try:
             if isinstance(model, Remote):
-                self._ledger.run = TEACHER
+                self._ledger.run = system.name
                 budget = self._budget_for(model)
                 answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
                 where = "over the wire"
@@ -112,41 +103,55 @@ class Examiner:
             await model.close()
         return {"where": where, "answers": answers, **profile_memory(model)}
 
-    def _budget_for(self, teacher: Model) -> Budget:
-        """What is left of the run's budget, the same for all that is asked here; the teacher's rates count what was asked before."""
+    def _budget_for(self, model: Model) -> Budget:
+        """What is left of the run's budget, the same for all that is asked here; the model's rates count what was asked before."""
         if self._budget is None:
             spec, path = self._run.spec, self._run.ledger_path
             with contextlib.ExitStack() as stack:
                 earlier = [stack.enter_context(Ledger(path, run=spec.name))] if path.exists() else []
-                self._budget = Budget.left(spec.generation.budget, *earlier, self._ledger)
+                before = [(ledger.spent(), ledger.seconds_asked()) for ledger in earlier]
                 self._generating = [calls for ledger in earlier for calls in last_minute(ledger)]
-        recall_calls([teacher], self._generating, time.time())
-        recall_ledger([teacher], self._ledger)
+            before += self._charged_before()
+            spent, seconds = sum((cost for cost, _ in before), Cost()), sum(taken for _, taken in before)
+            self._budget = Budget(Caps.of(spec.generation.budget), spent, seconds)
+        recall_calls([model], self._generating, time.time())
+        recall_ledger([model], self._ledger)
         return self._budget
 
-
-def local_weights(run: Run, system: str) -> WeightsSpec | None:
-    """The weights of a local system; None for a teacher behind an endpoint."""
-    if system == TEACHER:
-        return weights_of(run.spec.teacher) if is_local(run.spec.teacher) else None
-    student = run.spec.student
-    return WeightsSpec(
-        model=str(run.path("training", _FOLDERS[system])),
-        trust_remote_code=student.trust_remote_code,
-        dtype=student.dtype,
-        device=student.device,
-    )
+    def _charged_before(self) -> list[tuple[Cost, float]]:
+        """What earlier processes have spent on this evaluation: what systems were asked that are paid for, and how long it took."""
+        asking = self._ledger.run
+        found = []
+        for name in (system.name for system in self.systems.values() if system.charged):
+            self._ledger.run = name
+            found.append((self._ledger.spent(), self._ledger.seconds_asked()))
+        self._ledger.run = asking
+        return found
 
 
 def _arrived(reply: Reply) -> bool:
     return not reply.failed and not reply.no_room
 
 
-def _latency_requests(run: Run, task: Task, questions: Sequence[Question]) -> list[Request]:
-    """Questions for the clock, evenly spaced over the test split."""
-    count = min(run.spec.evaluation.latency_rows, len(questions))
-    chosen = [questions[index * len(questions) // count] for index in range(count)]
-    return greedy_requests(task, chosen)
+def _evenly(places: Sequence[int], most: int) -> list[int]:
+    """At most so many of the places, evenly spaced."""
+    count = min(most, len(places))
+    return [places[index * len(places) // count] for index in range(count)]
+
+
+def _by_question(timed: Sequence[Timed | None], counts: Sequence[int]) -> list[Timed | None]:
+    """What questions took that were asked in so many calls each; the first token that counts is the last call's. None: one failed."""
+    found: list[Timed | None] = []
+    left = iter(timed)
+    for count in counts:
+        calls = [one for one in itertools.islice(left, count) if one is not None]
+        if len(calls) < count:
+            found.append(None)
+            continue
+        before, last = sum(one.seconds for one in calls[:-1]), calls[-1]
+        first_s = None if last.first_s is None else before + last.first_s
+        found.append(Timed(before + last.seconds, sum(one.tokens for one in calls), first_s))
+    return found
 
 
 def _threads() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from potstill.generation.talk import Reply
+from potstill.models.talk import Reply
 from potstill.records import Verdict
 
 

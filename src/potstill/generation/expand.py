@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 from potstill.data.near import NearIndex
 from potstill.data.text import shingles
-from potstill.generation.prompting.base import separate_thinking
-from potstill.generation.talk import Ask, Seat
 from potstill.models.ask import ask
 from potstill.models.budget import Budget
 from potstill.models.questions import request_key
+from potstill.models.talk import Ask, Seat
 from potstill.records import Example, Message, Request
 from potstill.spec.sections import ExpandSpec
 from potstill.store.atomic import fingerprint
 from potstill.store.events import EventLog
 from potstill.store.ledger import Ledger
+from potstill.tasks.prompting.base import separate_thinking
 
 VERSION = "expand/1"
 _EXAMPLES = 3

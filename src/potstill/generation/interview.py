@@ -10,19 +10,19 @@ from potstill.data.contamination import HeldOut
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing import CHOICES, Chosen, Situation
 from potstill.generation.choosing.base import kept
-from potstill.generation.choosing.judge import mark, read_mark
 from potstill.generation.gates import GateContext
 from potstill.generation.gates.judge import judge as judge_mark
 from potstill.generation.learnable import judge_reply
-from potstill.generation.prompting import Strategy, build_strategy
-from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
-from potstill.generation.talk import Answered, Ask, Seat, Step, Talk, together
 from potstill.models.questions import request_key
+from potstill.models.talk import Answered, Ask, Seat, Step, Talk, together
 from potstill.records import Completion, Example, Message
 from potstill.spec.sections import GatesSpec, GenerationSpec
 from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
+from potstill.tasks.judging import mark, read_mark
+from potstill.tasks.prompting import Strategy, build_strategy
+from potstill.tasks.prompting.examples import Worked, with_examples
 from potstill.tasks.rationales import rationale_row
 
 
@@ -228,7 +228,7 @@ class Interview:
                 break
         if self.gates.judge is None or not chosen.candidates:
             return Turn(messages, tuple(candidates), chosen)
-        answers = yield Step(tuple(mark(situation, one.text, situation.judge_of(one)) for one in chosen.candidates))
+        answers = yield Step(tuple(mark(situation.judge_of(one), messages, example.reference, one.text) for one in chosen.candidates))
         marked = [self._marked(situation, one, read_mark(answered)) for one, answered in zip(chosen.candidates, answers, strict=True)]
         places = {id(before): after for before, after in zip(chosen.candidates, marked, strict=True)}
         chosen = replace(chosen, candidates=tuple(kept(marked)), judged=(*chosen.judged, *answers))

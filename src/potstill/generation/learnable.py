@@ -10,7 +10,7 @@ from potstill.generation.choosing.likeness import is_closed
 from potstill.generation.gates import GateContext, as_changed, is_on, pass_gates
 from potstill.generation.gates.format import NAME, VERSION
 from potstill.generation.gates.personal_data import personal_data
-from potstill.generation.talk import Reply
+from potstill.models.talk import Reply
 from potstill.records import Completion, Example, Message, Verdict
 from potstill.spec.sections import GatesSpec
 from potstill.tasks.base import Task

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import BudgetError, SpecError, StoreError
-from potstill.generation.talk import Seat
 from potstill.models.base import Capabilities, Model
 from potstill.models.load import load_teacher
+from potstill.models.talk import Seat
 from potstill.records import Completion, Request, Sampling, Usage
 from potstill.spec import RunSpec
 from potstill.spec.sections import BudgetSpec, TeacherSpec

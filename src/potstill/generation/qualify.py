@@ -11,8 +11,8 @@ import numpy as np
 from potstill.errors import ModelError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.interview import Interview
-from potstill.generation.talk import Seat
 from potstill.models.budget import Budget
+from potstill.models.talk import Seat
 from potstill.records import Example
 from potstill.spec.sections import GatesSpec, QualifySpec
 from potstill.store.atomic import fingerprint

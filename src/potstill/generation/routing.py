@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from potstill.generation.talk import Seat
+from potstill.models.talk import Seat
 from potstill.records import Example
 from potstill.store.atomic import fingerprint
 

@@ -15,7 +15,6 @@ from potstill.data.splits import open_held_out, open_split
 from potstill.errors import BudgetError, EndpointError, ModelError, StoreError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.balance import kinds, shortfalls
-from potstill.generation.choosing.judge import VERSION as JUDGE_VERSION
 from potstill.generation.collect import collect_answers, failed_share, judge_rows
 from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.expand import Expansion, Wish, wishes_of
@@ -25,8 +24,6 @@ from potstill.generation.interview import Interview
 from potstill.generation.logprobs import are_asked, require_logprobs
 from potstill.generation.panel import Noted, Panel, asked_logprobs, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
-from potstill.generation.prompting import build_strategy
-from potstill.generation.prompting.examples import choose_examples
 from potstill.generation.qualify import Examination
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
 from potstill.models.budget import Budget
@@ -43,6 +40,9 @@ from potstill.store.ledger import Ledger
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
+from potstill.tasks.judging import VERSION as JUDGE_VERSION
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.examples import choose_examples
 
 NAME: StageName = "generate"
 # The ledger is not among them: an answer stands whatever else changes, because its key holds all that it depends on.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from potstill.models.shared_prefix import Prefix, attending_to
+
 # A batch is packed anew when this share of its rows has ended; packing copies the cache, so not at every end.
 _PACK_AT = 0.25
 
@@ -49,16 +51,34 @@ class Continuation:
 
 @torch.inference_mode()
 def decode(
-    module: Any, prompts: Sequence[Prompt], stop_ids: Sequence[int], *, cancelled: Callable[[], bool] = lambda: False
+    module: Any,
+    prompts: Sequence[Prompt],
+    stop_ids: Sequence[int],
+    *,
+    prefix: Prefix | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Continuation]:
     """Continue each prompt until a stop token or its limit; greedy at temperature 0.
 
     The batch is padded on the left; rows that have ended leave it where the cache allows, so that a batch costs what its living
-    rows cost.
+    rows cost. `prefix` is the beginning of all prompts, where that was read already.
     """
+    with attending_to(module, prefix) as besides:
+        return _decode(module, prompts, stop_ids, read=len(prefix or ()), besides=besides, cancelled=cancelled)
+
+
+def _decode(
+    module: Any,
+    prompts: Sequence[Prompt],
+    stop_ids: Sequence[int],
+    *,
+    read: int,
+    besides: dict[str, Any],
+    cancelled: Callable[[], bool],
+) -> list[Continuation]:
     writers = [_Writer(prompt, frozenset(stop_ids)) for prompt in prompts]
     rows = [writer for writer in writers if writer.open]
-    ids_BT, mask_BT = _pad_left([writer.prompt.ids for writer in rows], module.device)
+    ids_BT, mask_BT = _pad_left([writer.prompt.ids[read:] for writer in rows], module.device)
     cache = DynamicCache(config=module.config)
     takes = inspect.signature(module.forward).parameters
     last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
@@ -68,9 +88,9 @@ def decode(
     alive = list(range(len(rows)))
     started, first_s = time.perf_counter(), None
     while alive and not cancelled():
-        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        positions_BT = (read + mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         seen_BT = mask_BT[:, -ids_BT.shape[1] :] if recurrent else mask_BT
-        out = module(input_ids=ids_BT, attention_mask=seen_BT, position_ids=positions_BT, use_cache=True, **state, **last_only)
+        out = module(input_ids=ids_BT, attention_mask=seen_BT, position_ids=positions_BT, use_cache=True, **state, **last_only, **besides)
         chosen = _choose(out.logits[:, -1].float(), rows)
         first_s = first_s or time.perf_counter() - started
         for writer, token in zip(rows, chosen, strict=True):

@@ -15,6 +15,8 @@ from potstill.errors import ModelError
 from potstill.models import chat, pricing
 from potstill.models.base import Capabilities
 from potstill.models.decoding import Continuation, Prompt, decode
+from potstill.models.machine import fast_products
+from potstill.models.shared_prefix import Prefix, read_prefix, shared_ids
 from potstill.models.weights import Weights
 from potstill.records import Completion, Cost, Request, Usage
 from potstill.spec.sections import PriceSpec
@@ -43,6 +45,7 @@ class TransformersModel:
         self._price = price or PriceSpec(per_gpu_hour=0.0)
         self._fits = batch_size
         self._busy = threading.Lock()
+        self._prefix: Prefix | None = None
 
     def prompt_tokens(self, request: Request) -> list[int]:
         """The ids that this request sends."""
@@ -75,8 +78,8 @@ class TransformersModel:
             parts = [prompts[start : start + fits] for start in range(0, len(prompts), fits)]
             return [written for part in parts for written in self.generate(part, cancelled=cancelled)]
         try:
-            with self._busy:
-                return decode(self.module, prompts, self.stop_ids, cancelled=cancelled)
+            with self._busy, fast_products():
+                return decode(self.module, prompts, self.stop_ids, prefix=self._shared(prompts), cancelled=cancelled)
         except RuntimeError as error:  # torch.OutOfMemoryError is one
             if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
                 raise
@@ -88,6 +91,15 @@ class TransformersModel:
             torch.cuda.empty_cache()
         return self.generate(prompts, cancelled=cancelled)
 
+    def _shared(self, prompts: Sequence[Prompt]) -> Prefix | None:
+        """The beginning of all these prompts; that of the batch before where it is the same, as it is for most of a split's batches."""
+        ids = shared_ids(self.module, [prompt.ids for prompt in prompts])
+        if not ids:
+            return None
+        if self._prefix is None or self._prefix.ids != ids:
+            self._prefix = read_prefix(self.module, ids)
+        return self._prefix
+
     def dollars(self, completion: Completion) -> float | None:
         """Its share of what the machine costs by the hour; nothing where no price is given."""
         return pricing.dollars(completion, self._price)
@@ -98,7 +110,7 @@ class TransformersModel:
 
     async def close(self) -> None:
         """Let go of the weights."""
-        self.module = None
+        self.module = self._prefix = None
 
     def _answer(self, requests: Sequence[Request], cancelled: Callable[[], bool]) -> list[Completion]:
         started = time.perf_counter()

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from potstill.models.look_up import LocalModel
 from potstill.records import Example, Message
-from potstill.spec import RunSpec
+from potstill.spec import PromptingSpec, RunSpec
 from potstill.tasks.base import Task
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.examples import choose_examples
 from potstill.training.settings import targets_kind
 
 if TYPE_CHECKING:
@@ -118,9 +120,33 @@ def bill_of(size: SplitSize) -> Bill:
     return Bill(size.questions, size.read, size.written)
 
 
-def latency_bill(spec: RunSpec, test: Bill) -> Bill:
-    """The test questions that a system is asked once more, one by one, for the clock."""
-    calls = min(spec.evaluation.latency_rows, test.calls) + _WARM_UP
+def told_bill(prompting: PromptingSpec, bill: Bill, told: int = 0) -> Bill:
+    """A bill of plain questions as the teacher has it, whose prompting adds `told` tokens to each, room for reasons, or rounds."""
+    calls, read, written = bill.calls, bill.read + told * bill.calls, bill.written
+    if prompting.strategy == "chain_of_thought":
+        written += calls * prompting.reasoning_tokens // 2
+    if prompting.strategy == "chain_of_density":
+        # Each round reads those before it again.
+        rounds = prompting.rounds
+        calls, read, written = calls * rounds, read * rounds + written * (rounds * (rounds - 1) // 2), written * rounds
+    return Bill(calls, read, written)
+
+
+def told_tokens(spec: RunSpec, task: Task, rows: Iterable[Example], tokenizer: Tokenizer | None) -> int:
+    """Tokens of what stands besides in each question to the teacher: the worked examples, and its own instruction.
+
+    Raises DataError where the rows do not give the examples.
+    """
+    prompting = spec.generation.prompting
+    strategy = build_strategy(prompting, task.schema)
+    worked = choose_examples(prompting.examples, strategy, task, rows)[: prompting.examples]
+    words = [turn for example in worked for turn in example.turns]
+    return count_tokens(tokenizer, [*words, *([Message("system", strategy.words)] if strategy.words else [])])
+
+
+def latency_bill(spec: RunSpec, test: Bill, steps: int = 1) -> Bill:
+    """The test questions that a system is asked once more, one by one, for the clock, each in so many calls."""
+    calls = min(spec.evaluation.latency_rows * steps, test.calls) + _WARM_UP
     share = calls / max(test.calls, 1)
     return Bill(calls, round(test.read * share), round(test.written * share))
 

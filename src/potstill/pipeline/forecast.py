@@ -19,6 +19,8 @@ from potstill.pipeline.estimate import (
     latency_bill,
     measure_split,
     student_parameters,
+    told_bill,
+    told_tokens,
     training_seconds,
 )
 from potstill.spec import RunSpec
@@ -46,6 +48,8 @@ class Load:
     test: Bill
     teacher: float
     student: float
+    told: int = 0
+    """Tokens that the teacher's prompting adds to each of its questions."""
 
 
 def forecast(run: Run, stages: Sequence[StageName]) -> dict[StageName, float]:
@@ -70,20 +74,27 @@ def stage_seconds(spec: RunSpec, load: Load, machine: Machine) -> dict[StageName
     plain = spec.training.compare_with_sft and spec.training.objective != "sft"
     learning = training_seconds(spec, load.train, load.student, load.teacher, machine)
     choosing = machine.asking(load.validation, load.student) * spec.training.evaluations * (1 + plain)
-    weights = {"teacher": load.teacher}
-    systems = (*spec.evaluation.systems, *["sft"] * plain)
+    # Of another local model nothing is known here: it is taken to be like the student. An endpoint's pace nobody knows.
+    others = [other.key for other in spec.evaluation.compare if other.run is not None or (other.model and is_local(other.model))]
+    systems = (*spec.evaluation.systems, *["sft"] * plain, *others)
     return {
         "data": 0.0,
         "adapt": adapting_seconds(spec, load.train, load.validation, load.teacher, machine),
-        "generate": machine.asking(load.train, load.teacher),
+        "generate": machine.asking(told_bill(spec.generation.prompting, load.train, load.told), load.teacher),
         "train": learning + choosing,
-        "evaluate": sum(_examining(spec, load, weights.get(name, load.student), machine) for name in systems),
+        "evaluate": sum(_examining(spec, load, name, machine) for name in systems),
         "report": 0.0,
     }
 
 
-def _examining(spec: RunSpec, load: Load, weights: float, machine: Machine) -> float:
-    return machine.asking(load.test, weights) + machine.timing(latency_bill(spec, load.test), weights) + _PROCESS_SECONDS
+def _examining(spec: RunSpec, load: Load, system: str, machine: Machine) -> float:
+    weights, asked, steps = load.student, load.test, 1
+    if system == "teacher":
+        weights = load.teacher
+        if spec.examined_as_taught:
+            asked = told_bill(spec.generation.prompting, load.test, load.told)
+            steps = asked.calls // max(load.test.calls, 1)
+    return machine.asking(asked, weights) + machine.timing(latency_bill(spec, asked, steps), weights) + _PROCESS_SECONDS
 
 
 def _load_of(run: Run) -> Load | None:
@@ -93,11 +104,13 @@ def _load_of(run: Run) -> Load | None:
     if models.teacher is None or teacher is None or student is None:
         return None
     rows = open_split(run, "train", "forecast")
-    train = bill_of(measure_split(rows, build_task(run.spec.task, load_labels(run)), models.teacher.tokenizer))
+    task, tokenizer = build_task(run.spec.task, load_labels(run)), models.teacher.tokenizer
+    train = bill_of(measure_split(rows, task, tokenizer))
     counts = read_object(run.path("data", "manifest.json"), "rows")["rows"]
     # The test rows are sealed, so the others are taken to be like the training rows.
     validation = train.times(min(run.spec.training.validation_rows, counts["validation"]) / len(rows))
-    return Load(train, validation, train.times(counts["test"] / len(rows)), teacher, student)
+    told = told_tokens(run.spec, task, rows, tokenizer)
+    return Load(train, validation, train.times(counts["test"] / len(rows)), teacher, student, told)
 
 
 def _measured_machine(precision: Precision | Auto) -> Machine | None:
@@ -108,7 +121,7 @@ def _measured_machine(precision: Precision | Auto) -> Machine | None:
         return None
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         return None
-    from potstill.training.machine import fast_products
+    from potstill.models.machine import fast_products
 
     plain = _speed(torch.float32)
     with fast_products():

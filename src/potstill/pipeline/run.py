@@ -46,7 +46,7 @@ class Stage(Protocol):
 
     DISCARD: tuple[str, ...]
 
-    # Only training has one: it alone comes after money was spent, and needs more than the data.
+    # Only training and evaluation have one: they come after money was spent, and need more than the data.
     preflight: Callable[[Run], None]
 
     def inputs(self, run: Run) -> dict[str, object]:
@@ -178,9 +178,11 @@ def inputs_of(run: Run, name: StageName) -> dict[str, object]:
 
 
 def look_ahead(run: Run, names: Sequence[StageName]) -> None:
-    """Fail now where training would fail after the teacher was paid."""
+    """Fail now where training or evaluation would fail after the teacher was paid."""
     if "train" in names and _plan(run, stages_of(run.spec, "generate"))[-1].action != "skip":
         load_stage("train").preflight(run)
+    if "evaluate" in names and not run.path("evaluation", "scores.json").exists():
+        load_stage("evaluate").preflight(run)
 
 
 def bring_up(run: Run, name: StageName, names: Sequence[StageName]) -> None:

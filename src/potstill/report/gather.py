@@ -77,12 +77,21 @@ def public_spec(spec: RunSpec) -> dict[str, Any]:
             public[section][key] = Path(public[section][key]).name
     for section in ("teacher", "student"):
         public[section]["model"] = model_title(public[section]["model"])
-    teacher = public["teacher"]
+    _hide_access(public["teacher"])
+    for other in public["evaluation"]["compare"]:
+        other["run"] = model_title(other["run"])
+        if other["model"] is not None:
+            other["model"]["model"] = model_title(other["model"]["model"])
+            _hide_access(other["model"])
+    return public
+
+
+def _hide_access(teacher: dict[str, Any]) -> None:
+    """Take out of a model's section how it is reached by whom."""
     teacher["headers"] = dict.fromkeys(teacher["headers"], "…")
     del teacher["api_key_file"], teacher["api_key_env"]
     if teacher["base_url"] is not None:
         teacher["base_url"] = _public_address(teacher["base_url"])
-    return public
 
 
 def model_title(model: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,33 @@ def test_problems_in_the_data_are_told_instead_of_figures(job: tuple[Path, dict[
     write(folder / "train.jsonl", [{"messages": "x"}])
     (folder / "potstill.yaml").write_text(yaml.safe_dump(spec))
     assert "`potstill check` lists" in said(folder, "run")["unknown"]
+
+
+def test_the_teacher_s_own_prompting_is_counted_in_the_evaluation_unless_the_plain_question_is_asked(
+    job: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, spec = job
+    (folder / "potstill.yaml").write_text(yaml.safe_dump(spec | {"teacher": {"model": "m", "base_url": "http://127.0.0.1:1/v1"}}))
+
+    def tokens(*settings: str) -> int:
+        lines = said(folder, "run", *itertools.chain.from_iterable(("--set", setting) for setting in settings))
+        return int(lines["tokens"].partition("likely ")[2].split()[0].rstrip(",;").replace(",", ""))
+
+    reasons = ("generation.prompting.strategy=chain_of_thought", "generation.prompting.reasoning_tokens=1000")
+    taught, plain = tokens(*reasons), tokens(*reasons, "evaluation.teacher_prompting=plain")
+    questions = 4 + 5  # of the evaluation and for latency
+    assert questions * 500 < taught - plain < questions * 600, "half of the room for reasons, and the words that ask for them"
+
+
+def test_endpoints_to_compare_with_are_counted_beside_the_teacher_and_their_answers_that_stand_in_the_budget(
+    job: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, spec = job
+    with OpenAIStub(label) as stub:
+        others = ["tfidf", {"model": "m", "name": "other", **endpoint(stub, price={"input_per_million": 10, "output_per_million": 0})}]
+        priced = endpoint(stub, price={"input_per_million": 1, "output_per_million": 2})
+        both = spec | {"teacher": priced, "evaluation": {"compare": others}}
+        (folder / "potstill.yaml").write_text(yaml.safe_dump(both))
+        lines = said(folder, "run")
+    assert lines["calls"].startswith("42; 24 for training rows, 8 for the evaluation, 10 for latency")
+    assert "9 to other" in lines["calls"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.collect import Judged, judge_rows
 from potstill.generation.interview import Interview
-from potstill.generation.talk import Seat
 from potstill.models.base import Capabilities
+from potstill.models.talk import Seat
 from potstill.records import Completion, Example, Message, Request, Sampling, Usage
 from potstill.spec.sections import GatesSpec, GenerationSpec
 from potstill.store.events import EventLog

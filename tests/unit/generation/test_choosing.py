@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from scripted import Scripted, ask, interview, open_ledger, row, seat
 
 from potstill.errors import SpecError
-from potstill.generation.choosing.judge import read_better, read_mark
 from potstill.generation.collect import failed_share
 from potstill.generation.interview import Interview
 from potstill.generation.panel import seat_panel
 from potstill.generation.routing import by_weight
-from potstill.generation.talk import Answered, Ask
+from potstill.models.talk import Answered, Ask
 from potstill.records import Completion, Example, Fault, Message, Request, Sampling
 from potstill.spec import RunSpec
 from potstill.spec.sections import GatesSpec, GenerationSpec, TaskSpec
 from potstill.tasks import build_task
+from potstill.tasks.judging import read_better, read_mark
 
 NLI = build_task(TaskSpec(type="nli", labels=("yes", "no", "maybe")))
 SUMMARY = build_task(TaskSpec(type="summarization"))

@@ -15,9 +15,9 @@ from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.gates import GATES, is_on
 from potstill.generation.interview import Interview
 from potstill.generation.panel import teacher_sampling
-from potstill.generation.talk import Seat
 from potstill.models.echo import EchoModel
 from potstill.models.load import load_teacher
+from potstill.models.talk import Seat
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.store.atomic import read_json, write_json, write_jsonl
 from potstill.store.events import EventLog, Progressed
@@ -327,7 +327,7 @@ def test_a_cap_that_stops_the_run_is_not_among_the_inputs(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "potstill.generation.prompting.direct.Direct.version",
+        "potstill.tasks.prompting.direct.Direct.version",
         "potstill.generation.stage.EXPAND_VERSION",
         "potstill.generation.stage.JUDGE_VERSION",
     ],

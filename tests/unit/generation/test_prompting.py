@@ -10,14 +10,14 @@ from potstill.data.held_out import index_held_out
 from potstill.errors import DataError
 from potstill.generation.interview import Interview, learnt_rows
 from potstill.generation.panel import teacher_sampling
-from potstill.generation.prompting import build_strategy
-from potstill.generation.prompting.base import separate_thinking
-from potstill.generation.prompting.examples import Worked, choose_examples, with_examples
-from potstill.generation.talk import Seat
+from potstill.models.talk import Seat
 from potstill.records import Completion, Example, Message
 from potstill.spec import RunSpec
 from potstill.spec.sections import GatesSpec, GenerationSpec, PersonalDataSpec, PromptingSpec, TaskSpec
 from potstill.tasks import build_task
+from potstill.tasks.prompting import build_strategy
+from potstill.tasks.prompting.base import separate_thinking
+from potstill.tasks.prompting.examples import Worked, choose_examples, with_examples
 from potstill.tasks.replies import split_reasons
 
 NLI = build_task(TaskSpec(type="nli", labels=("yes", "no")))

@@ -13,7 +13,6 @@ from scripted import Scripted, interview, open_ledger, row, seat
 from potstill import __version__
 from potstill.errors import BudgetError, EngineError
 from potstill.generation.asking import ask_rows, rows_of
-from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.feed import Feed
 from potstill.generation.workers.on_ray import require_ray
 from potstill.generation.workers.parts import Part, deal_rows, take_in
@@ -27,6 +26,7 @@ from potstill.spec.sections import TaskSpec
 from potstill.store.events import EventLog, Noticed, Progressed
 from potstill.store.ledger import Ledger
 from potstill.tasks import build_task
+from potstill.tasks.prompting.examples import Worked
 
 TASK = build_task(TaskSpec(type="conversation"))
 

@@ -9,9 +9,9 @@ import torch
 
 from potstill.models.testing import OpenAIStub
 from potstill.pipeline import run_pipeline
-from potstill.pipeline.estimate import Bill, Machine
+from potstill.pipeline.estimate import Bill, Machine, told_bill
 from potstill.pipeline.forecast import Load, forecast, stage_seconds
-from potstill.spec import RunSpec, spec_from_dict
+from potstill.spec import PromptingSpec, RunSpec, spec_from_dict
 from potstill.store.events import Event, StageStarted
 from potstill.store.run import Run
 
@@ -85,3 +85,18 @@ def test_each_stage_says_its_place_among_those_of_this_run(tmp_path: Path) -> No
         ("data", 1, 2, None),
         ("generate", 2, 2, None),
     ]
+
+
+def test_a_teacher_s_own_prompting_takes_time_when_it_teaches_and_when_it_is_examined_as_it_taught(tmp_path: Path) -> None:
+    prompting = {"strategy": "chain_of_thought", "reasoning_tokens": 80}
+    load = Load(LOAD.train, LOAD.validation, LOAD.test, LOAD.teacher, LOAD.student, told=100)
+    plain = seconds(tmp_path, generation={"prompting": prompting}, evaluation={"teacher_prompting": "plain"}, load=load)
+    taught = seconds(tmp_path, generation={"prompting": prompting}, load=load)
+    assert taught["generate"] == plain["generate"] == pytest.approx(100 * (80 + 100 + 40) * 2 * 1e8 / 1e11)
+    alone = 13 * 40 * 1e8 / 2.5e9  # latency: 12 answers and one to warm up, with reasons
+    assert taught["evaluate"] - plain["evaluate"] == pytest.approx(20 * (100 + 40) * 2 * 1e8 / 1e11 + alone)
+
+
+def test_rounds_read_the_rounds_before_them_again() -> None:
+    rounds = PromptingSpec(strategy="chain_of_density", rounds=3)
+    assert told_bill(rounds, Bill(10, read=100, written=50)) == Bill(30, read=300 + 3 * 50, written=150)

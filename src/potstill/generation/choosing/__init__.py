@@ -11,7 +11,7 @@ from potstill.generation.choosing.first import first
 from potstill.generation.choosing.judge import judge
 from potstill.generation.choosing.verifier import verifier
 from potstill.generation.choosing.vote import vote
-from potstill.generation.talk import Talk
+from potstill.models.talk import Talk
 
 CHOICES: dict[str, Callable[[Situation, Sequence[Candidate]], Talk[Chosen]]] = {
     "first": first,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from potstill.generation.candidate import Candidate
-from potstill.generation.talk import Answered, Seat
+from potstill.models.talk import Answered, Seat
 from potstill.records import Example, Message
 from potstill.tasks.base import Task
 

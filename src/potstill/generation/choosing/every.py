@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing.base import Chosen, Situation, kept
 from potstill.generation.choosing.likeness import grouped, is_closed, same_answer
-from potstill.generation.talk import Talk
+from potstill.models.talk import Talk
 from potstill.tasks.base import Task
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from potstill.generation.candidate import Candidate
 from potstill.generation.choosing.base import Chosen, Situation, kept
-from potstill.generation.talk import Talk
+from potstill.models.talk import Talk
 
 
 def verifier(situation: Situation, candidates: Sequence[Candidate]) -> Talk[Chosen]:

@@ -17,7 +17,6 @@ from potstill.errors import BudgetError, EngineError, PotstillError
 from potstill.generation.asking import ask_rows_async
 from potstill.generation.interview import Interview
 from potstill.generation.panel import open_panel
-from potstill.generation.prompting.examples import Worked
 from potstill.generation.workers.parts import PATIENCE_S, Part
 from potstill.models.budget import Budget, Caps
 from potstill.models.recall import recall_calls, recall_ledger
@@ -26,6 +25,7 @@ from potstill.store.events import EventLog
 from potstill.store.ledger import Ledger
 from potstill.store.ledger_sums import Recent
 from potstill.tasks import build_task
+from potstill.tasks.prompting.examples import Worked
 
 STOP = "stop"
 """A file of this name in the workers' folder has them all stop."""

@@ -3,7 +3,7 @@
 from potstill.spec.sections.base import Auto, Fraction, Precision, Section
 from potstill.spec.sections.data import ColumnsSpec, DataSpec, TaskSpec, TaskType
 from potstill.spec.sections.engine import EngineSpec
-from potstill.spec.sections.evaluation import EvaluationSpec
+from potstill.spec.sections.evaluation import EvaluationSpec, OtherSpec
 from potstill.spec.sections.generation import (
     BalanceSpec,
     BudgetSpec,
@@ -36,6 +36,7 @@ __all__ = [
     "GenerationSpec",
     "LoraSpec",
     "OnPolicySpec",
+    "OtherSpec",
     "PersonalDataSpec",
     "PilotSpec",
     "Precision",

@@ -2,11 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from potstill.spec.sections.base import Auto, Section
+from potstill.spec.sections.models import TeacherSpec
+
+_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_BASELINES = {"tfidf": "TF-IDF + logistic regression", "lead": "lead sentence"}
+_TAKEN = ("teacher", "baseline", "student", "sft", "judge")
+
+
+def _or_a_name(schema: dict[str, Any]) -> None:
+    """Editors complete the short forms, too: a name stands for the section."""
+    schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
+
+
+class OtherSpec(Section):
+    """One more system to compare with: a model, another run's student, or a simple line.
+
+    In a spec: `tfidf`, `lead`, a model's name, `{run: runs/other}`, or the keys of a teacher (`{model: ..., base_url: ...}`).
+    """
+
+    name: str | None = Field(default=None, pattern=_FILE_NAME)
+    """What files and reports call it: letters, digits, `.`, `_`, `-`."""
+    run: Path | None = None
+    """The folder of another run, whose student is asked."""
+    baseline: Literal["tfidf", "lead"] | None = None
+    """`tfidf`: logistic regression on TF-IDF of words and word pairs, learnt from the rows that the student learnt from (label sets; needs
+    `potstill[baselines]`). `lead`: the first sentence of the text (summaries)."""
+    model: TeacherSpec | None = None
+    """A local model, or one behind an endpoint; its answers are kept in the ledger and count against the budget."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, raw: object) -> object:
+        if isinstance(raw, str):
+            return {"baseline": raw} if raw in _BASELINES else {"model": {"model": raw}}
+        if not isinstance(raw, dict) or not (isinstance(raw.get("model"), str) or "replay" in raw):
+            return raw
+        own = {key: raw[key] for key in ("name", "run", "baseline") if key in raw}
+        return {**own, "model": {key: value for key, value in raw.items() if key not in own}}
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> OtherSpec:
+        if sum(one is not None for one in (self.run, self.baseline, self.model)) != 1:
+            raise ValueError(
+                "name one thing to compare with: `tfidf`, `lead`, a model's name, `{run: FOLDER}` or `{model: ..., base_url: ...}`"
+            )
+        if self.model is not None and self.model.adapt is not None:
+            raise ValueError("`adapt` is for the teacher; what is compared with is asked as it is")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Its name in files: the given one, else one made of what it is."""
+        if self.name is not None:
+            return self.name
+        if self.baseline is not None:
+            return self.baseline
+        named = self.run.name if self.run is not None else self.model.title.rstrip("/").rpartition("/")[2] if self.model is not None else ""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip(".-_")[:64] or "other"
+
+    @property
+    def title(self) -> str:
+        """What a reader sees."""
+        if self.name is not None:
+            return self.name
+        if self.baseline is not None:
+            return _BASELINES[self.baseline]
+        return f"student of {self.run.name}" if self.run is not None else self.key
 
 
 class EvaluationSpec(Section):
@@ -16,9 +84,26 @@ class EvaluationSpec(Section):
     """Names of metrics; `auto`: those of the task type."""
     systems: tuple[Literal["teacher", "baseline", "student"], ...] = Field(default=("teacher", "baseline", "student"), min_length=1)
     """Who is measured."""
+    compare: tuple[OtherSpec, ...] = Field(default=(), json_schema_extra=_or_a_name)
+    """Who else is asked the same questions: `[gpt-4.1-mini, {run: runs/other}, tfidf, lead, {model: ..., base_url: ...}]`."""
+    teacher_prompting: Literal["as_taught", "plain"] = "as_taught"
+    """How the teacher is asked the test questions: with the instruction, the worked examples and the room for reasons of
+    `generation.prompting`, as when it taught, or `plain`, as the student is asked. Greedy and once either way."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
     resamples: int = Field(default=10_000, ge=100)
     """Bootstrap resamples (10,000: Efron & Tibshirani 1993, §13)."""
     latency_rows: int = Field(default=12, ge=1)
     """Test rows answered one by one to measure latency."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> EvaluationSpec:
+        keys = [other.key for other in self.compare]
+        for key in keys:
+            if key in _TAKEN:
+                raise ValueError(
+                    f"`compare`: {key!r} is the name of a system that every run has; give what you compare with another `name`"
+                )
+            if keys.count(key) > 1:
+                raise ValueError(f"`compare`: two of them would be called {key!r}: give each a `name`")
+        return self

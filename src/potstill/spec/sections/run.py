@@ -63,6 +63,13 @@ class RunSpec(Section):
         """Every teacher that answers rows, the evaluated one first."""
         return self.teachers or (self.teacher,)
 
+    @property
+    def examined_as_taught(self) -> bool:
+        """Whether the evaluation puts its questions to the teacher in other words than to the other systems."""
+        prompting = self.generation.prompting
+        told = prompting.strategy != "direct" or prompting.instruction is not None or prompting.examples > 0
+        return told and self.evaluation.teacher_prompting == "as_taught"
+
     @model_validator(mode="after")
     def _several_are_one_and_others(self) -> RunSpec:
         if self.teachers and self.teacher != self.teachers[0]:
@@ -108,6 +115,12 @@ class RunSpec(Section):
             misfits.append(
                 "`targets.weights.reference` has references learnt as text, at tokens of the answer alone: set `targets.positions: answer`"
             )
+        has_labels = self.task.type == "nli" or (self.task.type == "qa" and self.task.answer == "choice")
+        for other in self.evaluation.compare:
+            if other.baseline == "tfidf" and not has_labels:
+                misfits.append(f"`evaluation.compare: tfidf` chooses among labels, and {self.task.type} has none: remove it")
+            if other.baseline == "lead" and self.task.type != "summarization":
+                misfits.append(f"`evaluation.compare: lead` is a line for summaries, not for {self.task.type}: remove it")
         if self.engine.kind == "ray" and self.generation.mode == "batch":
             misfits.append("`engine: ray` shares out live calls, and `generation.mode: batch` makes none: take one of the two")
         if misfits:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from potstill.generation.prompting.base import Strategy
-from potstill.generation.prompting.chain_of_density import ChainOfDensity
-from potstill.generation.prompting.chain_of_thought import ChainOfThought
-from potstill.generation.prompting.direct import Direct
 from potstill.spec.sections import PromptingSpec
+from potstill.tasks.prompting.base import Strategy
+from potstill.tasks.prompting.chain_of_density import ChainOfDensity
+from potstill.tasks.prompting.chain_of_thought import ChainOfThought
+from potstill.tasks.prompting.direct import Direct
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "direct": Direct,

@@ -1,4 +1,4 @@
-"""How training uses a machine: in which number format it multiplies, by which library, and what becomes of freed memory."""
+"""How a machine is used: in which number format it multiplies, by which library, and what becomes of freed memory."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from potstill.generation.prompting.base import Strategy, plain_reply
-from potstill.generation.talk import Reply, Seat, Step, Talk
+from potstill.models.talk import Reply, Seat, Step, Talk
 from potstill.records import Message
+from potstill.tasks.prompting.base import Strategy, plain_reply
 
 INSTRUCTION = (
     "Write the summary again, no longer than before. Find one to three facts of the text that it lacks and that matter most, and fit them "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
-from potstill.generation.talk import Reply, Seat, Talk
+from potstill.models.talk import Reply, Seat, Talk
 from potstill.records import Example, Message
+from potstill.tasks.prompting.base import Strategy, one_step, plain_reply, with_system
 from potstill.tasks.replies import split_reasons
 
 INSTRUCTION = (
@@ -20,13 +20,18 @@ class ChainOfThought(Strategy):
 
     version = "chain_of_thought/1"
 
+    @property
+    def words(self) -> str:
+        """The spec's instruction, else Potstill's."""
+        return self.spec.instruction or INSTRUCTION
+
     def worked(self, example: Example) -> str | None:
         """The row's own reasons, then its gold answer."""
         return f"{example.rationale}\nAnswer: {example.reference[0]}" if example.reference and example.rationale else None
 
     def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
         """Ask once, with room for the reasons."""
-        told = with_system(messages, self.spec.instruction or INSTRUCTION)
+        told = with_system(messages, self.words)
         [answered] = yield one_step(self.ask(seat, told, sample, extra_tokens=self.spec.reasoning_tokens))
         reply = plain_reply(answered)
         rationale, answer = split_reasons(reply.answer)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from potstill.generation.prompting.base import Strategy, one_step, plain_reply, with_system
-from potstill.generation.talk import Reply, Seat, Talk
+from potstill.models.talk import Reply, Seat, Talk
 from potstill.records import Message
+from potstill.tasks.prompting.base import Strategy, one_step, plain_reply, with_system
 
 
 class Direct(Strategy):
@@ -12,7 +12,7 @@ class Direct(Strategy):
 
     def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
         """Ask once."""
-        if self.spec.instruction is not None:
-            messages = with_system(messages, self.spec.instruction)
+        if self.words:
+            messages = with_system(messages, self.words)
         [answered] = yield one_step(self.ask(seat, messages, sample))
         return plain_reply(answered)

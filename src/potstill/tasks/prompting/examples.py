@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 
 from potstill.errors import DataError
-from potstill.generation.prompting.base import Strategy
 from potstill.records import Example, Message
 from potstill.store.atomic import fingerprint
 from potstill.tasks.base import Task
+from potstill.tasks.prompting.base import Strategy
 
 _LOOKED_AT = 5_000
 
@@ -50,9 +50,14 @@ def choose_examples(count: int, strategy: Strategy, task: Task, rows: Iterable[E
 
 def with_examples(messages: tuple[Message, ...], examples: Sequence[Worked], example: Example) -> tuple[Message, ...]:
     """`messages` with the examples behind the system prompt; a row is never its own example, nor is the row that it was made from."""
+    # A new prompt's group is the first row that it goes back to.
+    return with_others(messages, examples, {example.id, example.source, example.group})
+
+
+def with_others(messages: tuple[Message, ...], examples: Sequence[Worked], own: Collection[str | None] = ()) -> tuple[Message, ...]:
+    """`messages` with the examples behind the system prompt, less those of rows that `own` names; always as many, for one is spare."""
     if not examples:
         return messages
-    own = {example.id, example.source, example.group}  # a new prompt's group is the first row that it goes back to
     others = [worked for worked in examples if worked.id not in own][: len(examples) - 1]
     system = messages[:1] if messages[0].role == "system" else ()
     return (*system, *(turn for worked in others for turn in worked.turns), *messages[len(system) :])

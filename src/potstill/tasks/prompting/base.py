@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk
+from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk
 from potstill.records import Completion, Example, Message, Request
 from potstill.spec.sections import PromptingSpec
 
@@ -22,6 +22,11 @@ class Strategy:
 
     def __init__(self, spec: PromptingSpec, schema: str | None = None) -> None:
         self.spec, self.schema = spec, schema
+
+    @property
+    def words(self) -> str:
+        """What is added to the system prompt; empty where nothing is."""
+        return self.spec.instruction or ""
 
     def worked(self, example: Example) -> str | None:
         """A row's gold answer as this strategy wants answers to be given; None where the row cannot serve as an example."""
