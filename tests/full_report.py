@@ -212,7 +212,6 @@ def _timing(system: str) -> dict[str, Any]:
         "where": "in a process of its own",
         "p50_s": middle,
         "p95_s": samples[189],
-        "first_token_s": middle / 4,
         "tokens_per_answer": 4.0,
         "tokens_per_s": 3 / middle,
         "n": 200,

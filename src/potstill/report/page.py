@@ -15,7 +15,7 @@ from markupsafe import Markup
 from potstill.report import pictures, sections
 from potstill.report.charts.base import can_draw
 from potstill.report.facts import distillation_sentence, how_made, measured_note
-from potstill.report.rows import as_script_data, browser_rows
+from potstill.report.rows import as_script_data, browser_rows, fitting
 from potstill.report.table import comparison_table, headline
 
 
@@ -31,6 +31,7 @@ def render_html(
         loader=PackageLoader("potstill.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = _own("report.css"), _own("report.js")
+    rows = fitting(rows)
     return environment.get_template("report.html.j2").render(
         report=report,
         evaluation=report["evaluation"],

@@ -17,11 +17,16 @@ from potstill.report.charts.quality import (
 )
 from potstill.report.charts.tradeoff import break_even_chart, latency_chart, pareto_chart, throughput_chart
 from potstill.report.charts.training import curve_chart, drops_chart
+from potstill.report.table import OVER_THE_WIRE
 
 Series = tuple[Sequence[Point], Mapping[str, Sequence[Point]]]
 Report = dict[str, Any]
 
-MEMORY = (("peak_above_empty_bytes", "peak memory above the empty process"), ("weights_bytes", "weights in memory"))
+MEMORY = (
+    ("peak_gpu_bytes", "peak memory of the accelerator"),
+    ("peak_above_empty_bytes", "peak memory above the empty process"),
+    ("weights_bytes", "weights in memory"),
+)
 """What stands for a system's memory, the better measure first; systems are compared by one of them alone."""
 
 
@@ -82,7 +87,7 @@ def tradeoff_charts(report: Report) -> list[Chart]:
 
 def speed_charts(report: Report) -> list[Chart]:
     """How long single answers take, and how many are answered at a time."""
-    timings, systems = report["timings"]["systems"], systems_of(report)
+    timings, systems = report["timings"]["systems"], _timed(report)
     return _drawn([latency_chart(timings, systems), throughput_chart(timings, systems)])
 
 
@@ -131,10 +136,18 @@ def measured(report: Report, system: str) -> dict[str, Any]:
     return {**report["evaluation"]["sizes"].get(system, {}), **report["timings"]["systems"].get(system, {})}
 
 
+def _timed(report: Report) -> Systems:
+    """The systems, those marked whose times hold a network."""
+    return [
+        (key, f"{title} (over the wire)" if measured(report, key).get("where") == OVER_THE_WIRE else title)
+        for key, title in systems_of(report)
+    ]
+
+
 def _points(report: Report, key: str) -> list[dict[str, Any]]:
     evaluation, points = report["evaluation"], []
     primary = evaluation["primary"]
-    for system, title in systems_of(report):
+    for system, title in _timed(report) if key == "p50_s" else systems_of(report):
         score = evaluation["systems"][system]["scores"].get(primary) if primary else evaluation["agreement"]["scores"].get(system)
         x = measured(report, system).get(key)
         if score is not None and score["value"] is not None and x:

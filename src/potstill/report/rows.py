@@ -13,31 +13,58 @@ from potstill.report.units import score_text
 Row = dict[str, Any]
 
 _REMARKS = {"error": "(the call failed)", "no_room": "(no room for the prompt)", "length": "(cut at the token limit)"}
+_LISTS = (
+    "teacher right, student wrong",
+    "student right, teacher wrong",
+    "both right",
+    "both wrong",
+    "student right",
+    "student wrong",
+    "student below teacher",
+    "student above teacher",
+    "student level with teacher",
+    "student and teacher disagree",
+    "student gave no answer",
+    "an answer was cut",
+    "judge: teacher",
+    "judge: student",
+    "judge: tie",
+    "judge: no verdict",
+)
+"""Every list that a row may stand in, as a reader is offered them."""
+_JUDGED = {"student": "judge: student", "teacher": "judge: teacher", "tie": "judge: tie", "abstain": "judge: no verdict"}
 _ROLES = {"system": "system", "user": "prompt", "assistant": "earlier answer"}
 
 
 def browser_rows(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """What the page's script reads, of the rows of `gather.question_rows`.
 
-    `systems` (key, title), `prompts` (texts that many rows share, once each), `lists` (names that `rows[].in` counts into), `slices`
-    (values by kind), `sorts` (names of the numbers in `rows[].by`), `of` (test questions in all), `rows`: `id`, `messages` (role and
-    text, or the place in `prompts`), `references`, `answers` (by system), `marks`, `in`, `slices`, `by`.
+    `systems` (key, title), `prompts` (texts that many rows share, once each), `lists` (names that `rows[].in` counts into; some may be
+    empty), `slices` (values by kind), `sorts` (names of the numbers in `rows[].by`), `rows`: `id`, `messages` (role and text, or the place
+    in `prompts`), `references`, `answers` (by system), `marks`, `in`, `by`; where known `slices`, `sure` (by system), `judged`.
     """
     systems = [(key, found.get("title", key)) for key, found in evaluation["systems"].items()]
     metric = row_metric(rows, evaluation)
     exact = metric is not None and _is_exact(rows, metric)
     prompts: dict[str, int] = {}
-    lists: dict[str, int] = {}
-    drawn = [_row(row, metric, exact, prompts, lists) for row in rows]
+    drawn = [_row(row, metric, exact, prompts) for row in rows]
     return {
         "systems": systems,
         "prompts": list(prompts),
-        "lists": list(lists),
+        "lists": _LISTS,
         "slices": _slice_values(rows),
         "sorts": [] if metric is None else ["student's score, lowest first", "furthest below the teacher first"],
-        "of": evaluation["questions"],
         "rows": drawn,
     }
+
+
+def fitting(rows: Sequence[Row], characters: int = 12_000_000) -> Sequence[Row]:
+    """The first rows, as many as have so many characters together: a page of more would open slowly."""
+    for place, row in enumerate(rows):
+        characters -= len(json.dumps(row, ensure_ascii=False))
+        if characters < 0:
+            return rows[:place]
+    return rows
 
 
 def as_script_data(value: object) -> Markup:
@@ -63,7 +90,7 @@ def reply_text(reply: Row) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _row(row: Row, metric: str | None, exact: bool, prompts: dict[str, int], lists: dict[str, int]) -> Row:
+def _row(row: Row, metric: str | None, exact: bool, prompts: dict[str, int]) -> Row:
     scores = (
         {}
         if metric is None
@@ -76,7 +103,7 @@ def _row(row: Row, metric: str | None, exact: bool, prompts: dict[str, int], lis
         "references": row["references"],
         "answers": {system: reply_text(reply) for system, reply in row["replies"].items()},
         "marks": {system: _mark(score, exact) for system, score in scores.items()},
-        "in": [lists.setdefault(name, len(lists)) for name in member],
+        "in": [_LISTS.index(name) for name in member],
         "by": _numbers(scores),
     }
     more = {system: _likeliest(reply["probabilities"]) for system, reply in row["replies"].items() if reply.get("probabilities")}
@@ -121,9 +148,7 @@ def _answered(row: Row) -> Iterator[str]:
 
 def _preferred(row: Row) -> Iterator[str]:
     if "judged" in row:
-        yield {"student": "judge: student", "teacher": "judge: teacher", "tie": "judge: tie", "abstain": "judge: no verdict"}[
-            row["judged"]["outcome"]
-        ]
+        yield _JUDGED[row["judged"]["outcome"]]
 
 
 def _numbers(scores: Mapping[str, float]) -> list[float | None]:

@@ -149,8 +149,13 @@ def seal_notes(report: Report) -> list[str]:
 
 def seal_grid(report: Report) -> Grid | None:
     """Each opening of the test split: for what, by which artefact, when."""
-    rows = [(str(one["purpose"]), str(one["artefact"]), str(one["at"])) for one in report.get("seal", {}).get("openings", [])]
+    rows = [(str(one["purpose"]), _shortened(str(one["artefact"])), str(one["at"])) for one in report.get("seal", {}).get("openings", [])]
     return _grid(("opened for", "artefact", "at"), rows, words=3)
+
+
+def _shortened(artefact: str) -> str:
+    """A name, or as much of a hash as tells it from others."""
+    return artefact if len(artefact) <= 40 else artefact[:16] + "…"
 
 
 _LEAKS = {"train_test": "training rows like test rows", "answers_references": "teacher's answers like test references"}
@@ -160,7 +165,13 @@ def leaks_grid(report: Report) -> Grid | None:
     """Rows that training and test share, exactly or nearly, and answers that give test references away."""
     leaks = report.get("leaks", {})
     kinds = ("exact", "near", "paraphrase")
-    rows = [(title, *(str(leaks[key].get(kind, MISSING)) for kind in kinds)) for key, title in _LEAKS.items() if leaks.get(key)]
+    rows = []
+    for key, title in _LEAKS.items():
+        found = leaks.get(key) or {}
+        rows += [(title, *(str(found.get(kind, MISSING)) for kind in kinds))] if found else []
+        left_out = found.get("left_out", {})
+        if any(left_out.values()):
+            rows.append(("found and left out before training", *(str(left_out.get(kind, MISSING)) for kind in kinds)))
     return _grid(("", *kinds), rows)
 
 
@@ -168,7 +179,7 @@ def leak_examples(report: Report) -> list[dict[str, str]]:
     """Pairs that were found: where, kind, both texts, similarity."""
     return [
         {
-            "what": f"{_LEAKS[key]}: {found['kind']}, similarity {found['similarity']:.2f}",
+            "what": f"{_LEAKS[key]}: {found['kind']}, similarity {found['similarity']:.2f}{', left out' if found.get('left_out') else ''}",
             "train": str(found["train"]),
             "test": str(found["test"]),
         }

@@ -1,6 +1,6 @@
 import json
 
-from potstill.report.rows import as_script_data, browser_rows, reply_text, row_metric
+from potstill.report.rows import as_script_data, browser_rows, fitting, reply_text, row_metric
 
 EVALUATION = {
     "questions": 10,
@@ -89,13 +89,21 @@ def test_the_judges_verdict_and_the_likeliest_answer_stand_in_the_row():
     found = browser_rows([row(reply(), sure, judged={"outcome": "teacher", "reason": "it is shorter"})], EVALUATION)
     assert found["rows"][0]["judged"] == "teacher: it is shorter"
     assert found["rows"][0]["sure"] == {"student": "b with 0.75"}
-    assert "judge: teacher" in found["lists"]
+    assert [found["lists"][place] for place in found["rows"][0]["in"]] == ["judge: teacher"]
 
 
 def test_replies_that_are_no_answers_say_why():
     assert reply_text(reply(answer=None, finish="error")) == "(the call failed)"
     assert reply_text(reply(answer=None, finish="no_room")) == "(no room for the prompt)"
     assert reply_text({"text": "so", "answer": None, "finish_reason": "length"}) == "so (cut at the token limit) (no answer in it)"
+
+
+def test_the_page_takes_as_many_of_the_first_rows_as_it_can_carry():
+    rows = [row(reply(answer="x" * 500), reply()) for _ in range(10)]
+    each = len(json.dumps(rows[0]))
+    assert fitting(rows, each * 10) is rows
+    assert fitting(rows, each * 4) == rows[:4]
+    assert fitting(rows, each * 4 - 1) == rows[:3]
 
 
 def test_script_data_is_json_that_ends_no_element():

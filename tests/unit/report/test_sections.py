@@ -2,7 +2,7 @@ import pytest
 from tests.full_report import full_report
 
 from potstill.report import sections
-from potstill.report.pictures import memory_key
+from potstill.report.pictures import memory_key, tradeoff_charts
 
 
 @pytest.fixture
@@ -49,6 +49,34 @@ def test_costs_are_told_with_what_they_are_made_of(report):
         "The distillation is not known in all.",
         "It never pays for itself: the student is no cheaper than its teacher.",
     ]
+
+
+def test_leaks_are_counted_and_those_that_were_left_out_stand_apart(report):
+    assert sections.leaks_grid(report).rows == (
+        ("training rows like test rows", "0", "1", "1"),
+        ("teacher's answers like test references", "0", "0", "0"),
+    )
+    report["leaks"]["train_test"]["left_out"] = {"exact": 2, "near": 0, "paraphrase": 0}
+    report["leaks"]["train_test"]["examples"][0]["left_out"] = True
+    assert sections.leaks_grid(report).rows[1] == ("found and left out before training", "2", "0", "0")
+    [example] = sections.leak_examples(report)
+    assert example == {
+        "what": "training rows like test rows: near, similarity 0.96, left out",
+        "train": "My card is lost.",
+        "test": "My card is lost!",
+    }
+
+
+def test_an_artefact_is_named_by_as_much_of_its_hash_as_tells_it_apart(report):
+    report["seal"]["openings"][0]["artefact"] = "0123456789abcdef" * 4
+    assert [row[1] for row in sections.seal_grid(report).rows] == ["0123456789abcdef…", "export/gguf"]
+
+
+def test_charts_mark_times_that_hold_a_network(report):
+    report["timings"]["systems"]["teacher"]["where"] = "over the wire"
+    latency, memory = tradeoff_charts(report)
+    assert latency.rows[0][0] == "teacher (over the wire)"
+    assert memory.rows[0][0] == "teacher"
 
 
 def test_what_did_not_work_is_told(report):

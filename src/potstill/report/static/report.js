@@ -78,7 +78,9 @@ function browse() {
     return [kind, select];
   });
   const inList = data.lists.map((_, list) => data.rows.filter((row) => row.in.includes(list)).length);
-  form.elements.list.append(...data.lists.map((name, list) => new Option(`${name} (${inList[list].toLocaleString("en")})`, list)));
+  form.elements.list.append(...data.lists
+    .map((name, list) => new Option(`${name} (${inList[list].toLocaleString("en")})`, list))
+    .filter((_, list) => inList[list]));
   form.elements.order.append(...data.sorts.map((name, place) => new Option(name, place)));
   form.elements.order.parentElement.hidden = !data.sorts.length;
   form.hidden = false;
@@ -173,7 +175,9 @@ function browse() {
   further.addEventListener("click", () => turn(1));
   form.addEventListener("submit", (event) => event.preventDefault());
   let waiting;
-  form.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(find, 120); });
+  const soon = () => { clearTimeout(waiting); waiting = setTimeout(find, 120); };
+  form.addEventListener("input", soon);
+  form.addEventListener("change", soon);
   find();
 }
 
