@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1200, 1330
+WIDTH, HEIGHT = 1200, 1650
 
 
 def main(report: Path, picture: Path) -> None:
