@@ -130,6 +130,13 @@ def test_an_opened_row_shows_prompt_reference_and_every_systems_answer(page):
         assert shown[shown.index(f"{title} {mark}") + 1] == row["replies"][system]["text"]
 
 
+def test_a_row_that_is_opened_after_a_search_stays_open(page):
+    search(page, "case 7")
+    find(page, ".row summary")[0].click()
+    settle(page)
+    assert find(page, ".row[open] dl")
+
+
 FOCUSED = "const e = document.activeElement; return e === document.body ? '' : e.id || e.name || e.className || e.tagName"
 
 

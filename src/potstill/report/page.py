@@ -46,7 +46,7 @@ def render_html(
         pictures=pictures,
         sections=sections,
         series=series,
-        rows=as_script_data(browser_rows(rows, report["evaluation"])),
+        rows=as_script_data(browser_rows(rows, report["evaluation"], pictures.systems_of(report))),
         shown=len(rows),
         facts=how_made(report),
         spec_yaml=_yaml(report["spec"]),

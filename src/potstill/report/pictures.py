@@ -31,8 +31,10 @@ MEMORY = (
 
 
 def systems_of(report: Report) -> Systems:
-    """(key, title) of each system, in the order of the report."""
-    return [(key, found.get("title", key)) for key, found in report["evaluation"]["systems"].items()]
+    """(key, title) of each system, in the order of the report; a title that several have is told apart by the key."""
+    systems = report["evaluation"]["systems"]
+    titles = [found.get("title", key) for key, found in systems.items()]
+    return [(key, title if titles.count(title) == 1 else f"{title} ({key})") for key, title in zip(systems, titles, strict=True)]
 
 
 def score_charts(report: Report) -> list[Chart]:

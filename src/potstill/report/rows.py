@@ -36,14 +36,13 @@ _JUDGED = {"student": "judge: student", "teacher": "judge: teacher", "tie": "jud
 _ROLES = {"system": "system", "user": "prompt", "assistant": "earlier answer"}
 
 
-def browser_rows(rows: Sequence[Row], evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page's script reads, of the rows of `gather.question_rows`.
+def browser_rows(rows: Sequence[Row], evaluation: Mapping[str, Any], systems: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What the page's script reads, of the rows of `gather.question_rows`; `systems` are (key, title).
 
     `systems` (key, title), `prompts` (texts that many rows share, once each), `lists` (names that `rows[].in` counts into; some may be
     empty), `slices` (values by kind), `sorts` (names of the numbers in `rows[].by`), `rows`: `id`, `messages` (role and text, or the place
     in `prompts`), `references`, `answers` (by system), `marks`, `in`, `by`; where known `slices`, `sure` (by system), `judged`.
     """
-    systems = [(key, found.get("title", key)) for key, found in evaluation["systems"].items()]
     metric = row_metric(rows, evaluation)
     exact = metric is not None and _is_exact(rows, metric)
     prompts: dict[str, int] = {}

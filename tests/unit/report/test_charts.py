@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -93,6 +94,13 @@ def test_slices_that_kept_least_come_first_and_all_stand_in_the_table():
     assert "label 24" not in chart.svg
 
 
+def test_slices_whose_names_begin_alike_stay_apart():
+    names = ["a long name of a label that goes on, one", "a long name of a label that goes on, two"]
+    slices = [{"by": "label", "name": name, "n": 5, "retention": {"value": 0.5, "interval": None}} for name in names]
+    places = re.findall(r'aria-roledescription="point" transform="translate\(([\d.,]+)\)"', slices_chart("label", slices, "x").svg)
+    assert len(set(places)) == 2
+
+
 def confusion(size):
     counts = [[10 if row == column else int((row, column) == (0, 1)) for column in range(size)] for row in range(size)]
     return {"labels": [f"l{place}" for place in range(size)], "counts": counts, "unparsable": [0] * (size - 1) + [3]}
@@ -108,6 +116,7 @@ def test_confusions_have_counts_and_a_column_for_answers_that_could_not_be_read(
 def test_with_many_labels_the_table_holds_the_largest_confusions():
     many = confusion(MOST_LABELS_NAMED + 1)
     chart = confusion_chart("student", many)
+    assert chart.opened
     assert chart.rows == tuple(largest_confusions(many)) == (("l16", "(no answer)", "3"), ("l0", "l1", "1"))
 
 

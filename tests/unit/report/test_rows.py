@@ -6,7 +6,6 @@ EVALUATION = {
     "questions": 10,
     "primary": "accuracy",
     "metrics": {"accuracy": {}, "rouge_l": {}},
-    "systems": {"teacher": {}, "student": {"title": "mine"}},
 }
 
 
@@ -19,8 +18,11 @@ def row(teacher, student, **more):
     return {"id": "1", "messages": messages, "references": ["gold"], "replies": {"teacher": teacher, "student": student}, **more}
 
 
+SYSTEMS = [("teacher", "teacher"), ("student", "mine")]
+
+
 def lists(*rows):
-    found = browser_rows(rows, EVALUATION)
+    found = browser_rows(rows, EVALUATION, SYSTEMS)
     return [[found["lists"][place] for place in one["in"]] for one in found["rows"]]
 
 
@@ -54,10 +56,10 @@ def test_rows_of_a_run_without_row_scores_are_told_apart_by_their_answers():
 
 
 def test_marks_and_numbers_are_those_of_the_metric_that_leads():
-    [exact] = browser_rows([row(reply(1), reply(0))], EVALUATION)["rows"]
+    [exact] = browser_rows([row(reply(1), reply(0))], EVALUATION, SYSTEMS)["rows"]
     assert exact["marks"] == {"teacher": "✓", "student": "✗"}
     assert exact["by"] == [0, -1]
-    [graded] = browser_rows([row(reply(0.5, metric="rouge_l"), reply(0.25, metric="rouge_l"))], EVALUATION)["rows"]
+    [graded] = browser_rows([row(reply(0.5, metric="rouge_l"), reply(0.25, metric="rouge_l"))], EVALUATION, SYSTEMS)["rows"]
     assert graded["marks"] == {"teacher": "0.500", "student": "0.250"}
     assert graded["by"] == [0.25, -0.25]
 
@@ -73,20 +75,20 @@ def test_slices_are_offered_where_rows_differ_in_them():
         row(reply(), reply(), slices={"label": "b", "tag": ["x", "y"], "length": "short"}),
         row(reply(), reply(), slices={"label": "a", "tag": [], "length": "short"}),
     ]
-    found = browser_rows(rows, EVALUATION)
+    found = browser_rows(rows, EVALUATION, SYSTEMS)
     assert found["slices"] == {"label": ["a", "b"], "tag": ["x", "y"]}
     assert found["rows"][0]["slices"] == {"label": ["b"], "tag": ["x", "y"], "length": ["short"]}
 
 
 def test_a_system_prompt_that_rows_share_is_held_once():
-    found = browser_rows([row(reply(), reply())] * 3, EVALUATION)
+    found = browser_rows([row(reply(), reply())] * 3, EVALUATION, SYSTEMS)
     assert found["prompts"] == ["Be brief."]
     assert found["rows"][2]["messages"] == [["system", 0], ["prompt", "Why?"]]
 
 
 def test_the_judges_verdict_and_the_likeliest_answer_stand_in_the_row():
     sure = reply() | {"probabilities": {"a": 0.25, "b": 0.75}}
-    found = browser_rows([row(reply(), sure, judged={"outcome": "teacher", "reason": "it is shorter"})], EVALUATION)
+    found = browser_rows([row(reply(), sure, judged={"outcome": "teacher", "reason": "it is shorter"})], EVALUATION, SYSTEMS)
     assert found["rows"][0]["judged"] == "teacher: it is shorter"
     assert found["rows"][0]["sure"] == {"student": "b with 0.75"}
     assert [found["lists"][place] for place in found["rows"][0]["in"]] == ["judge: teacher"]

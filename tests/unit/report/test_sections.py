@@ -2,7 +2,7 @@ import pytest
 from tests.full_report import full_report
 
 from potstill.report import sections
-from potstill.report.pictures import memory_key, tradeoff_charts
+from potstill.report.pictures import memory_key, systems_of, tradeoff_charts
 
 
 @pytest.fixture
@@ -70,6 +70,12 @@ def test_leaks_are_counted_and_those_that_were_left_out_stand_apart(report):
 def test_an_artefact_is_named_by_as_much_of_its_hash_as_tells_it_apart(report):
     report["seal"]["openings"][0]["artefact"] = "0123456789abcdef" * 4
     assert [row[1] for row in sections.seal_grid(report).rows] == ["0123456789abcdef…", "export/gguf"]
+
+
+def test_systems_of_one_title_are_told_apart(report):
+    report["evaluation"]["systems"]["tfidf"]["title"] = "student"
+    assert systems_of(report)[2] == ("student", "student (student)")
+    assert systems_of(report)[4] == ("tfidf", "student (tfidf)")
 
 
 def test_charts_mark_times_that_hold_a_network(report):

@@ -66,6 +66,10 @@ class Chart:
     columns: Cells
     rows: tuple[Cells, ...]
     words: int = 1
+    """How many of the table's columns, from the left, hold words."""
+    table: str = "As a table"
+    opened: bool = False
+    """Whether the table is shown with the picture from the start."""
 
 
 def draw(title: str, summary: str, spec: Spec, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Chart:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from potstill.report.charts.base import Chart, Spec, by_system, draw, nominal, quantity, values, without_legend
@@ -68,7 +69,7 @@ def slices_chart(by: str, slices: Sequence[dict[str, Any]], metric: str) -> Char
     worst = sorted(known, key=lambda one: one["retention"]["value"])[:MOST_SLICES]
     data = [
         {
-            "name": f"{_short(one['name'])} (n = {one['n']:,})",
+            "name": f"{one['name']} (n = {one['n']:,})",
             "value": one["retention"]["value"],
             "label": f"{one['name']}: {_kept(one)}, n = {one['n']:,}",
             **_ends(one["retention"]["interval"]),
@@ -127,7 +128,7 @@ def confusion_chart(name: str, confusion: dict[str, Any]) -> Chart:
         {
             "mark": {"type": "rect", "color": "var(--teacher)", "stroke": "var(--line)", "strokeWidth": 0.5 if named else 0},
             "encoding": {
-                "fillOpacity": {**quantity("share"), "scale": {"domain": [0, 1], "range": [0.08, 0.62]}, "legend": None},
+                "fillOpacity": {**quantity("share"), "scale": {"domain": [0, 1], "range": [0.12, 0.62]}, "legend": None},
                 "description": {"field": "label", "type": "nominal"},
             },
         }
@@ -148,14 +149,14 @@ def confusion_chart(name: str, confusion: dict[str, Any]) -> Chart:
         },
         "layer": layers,
     }
-    columns: tuple[str, ...] = ("reference", *answers)
+    summary = f"{name}: reference labels in rows, answers in columns"
+    if not named:
+        chart = draw(name, summary, spec, ("reference", "answered", "rows"), largest_confusions(confusion))
+        return replace(chart, words=2, table="The largest confusions", opened=True)
     table = [
         (label, *map(str, row), *([str(none)] if any(missing) else [])) for label, row, none in zip(labels, counts, missing, strict=True)
     ]
-    if not named:
-        columns = ("reference", "answered", "rows")
-        table = largest_confusions(confusion)
-    return draw(name, f"{name}: reference labels in rows, answers in columns", spec, columns, table)
+    return draw(name, summary, spec, ("reference", *answers), table)
 
 
 NO_ANSWER = "(no answer)"
@@ -268,7 +269,3 @@ def _scored(score: dict[str, Any]) -> str:
 
 def _kept(one: dict[str, Any]) -> str:
     return f"{percent_text(one['retention']['value'])}{bracket_text(one['retention']['interval'], 100)}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"

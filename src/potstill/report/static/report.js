@@ -26,7 +26,7 @@ const showTip = (mark) => {
   tip.textContent = mark.getAttribute("aria-label");
   tip.hidden = false;
   const box = mark.getBoundingClientRect();
-  const left = Math.min(box.left + box.width / 2, document.documentElement.clientWidth - tip.offsetWidth - 8);
+  const left = Math.min(box.left + (box.width - tip.offsetWidth) / 2, document.documentElement.clientWidth - tip.offsetWidth - 8);
   tip.style.left = `${Math.max(8, left) + scrollX}px`;
   tip.style.top = `${box.top - tip.offsetHeight - 6 + scrollY}px`;
 };
@@ -176,8 +176,9 @@ function browse() {
   form.addEventListener("submit", (event) => event.preventDefault());
   let waiting;
   const soon = () => { clearTimeout(waiting); waiting = setTimeout(find, 120); };
-  form.addEventListener("input", soon);
-  form.addEventListener("change", soon);
+  // A search box tells of each letter, and once more when it is left, which must not fold the row that was clicked.
+  form.elements.search.addEventListener("input", soon);
+  form.addEventListener("change", (event) => { if (event.target !== form.elements.search) soon(); });
   find();
 }
 
