@@ -19,6 +19,7 @@ from potstill.store.run import Run
 SCHEMA_VERSION = 1
 CLOCK_KEYS = ("seconds", "tokens_per_s")
 """Keys of the stages' summaries that the clock decides; the report keeps them under `timings`."""
+_REPLY_KEYS = ("text", "answer", "finish_reason", "scores", "probabilities")
 
 
 def gather_report(run: Run) -> dict[str, Any]:
@@ -102,14 +103,19 @@ def model_title(model: str | None) -> str | None:
 def question_rows(run: Run, limit: int) -> list[dict[str, Any]]:
     """The first `limit` test questions, each with what every system replied.
 
-    Keys: `id`, `messages`, `references`, `replies` (by system: `text`, `answer`, `finish_reason`).
+    Keys: `id`, `messages`, `references`, `replies` (by system: `text`, `answer`, `finish_reason`, and `scores` and `probabilities` where
+    there are some); `slices`, where the questions have them; `judged` (`outcome`, `reason`), where a judge compared the answers.
     """
     rows = [dict(row) for row in islice(read_jsonl(run.path("evaluation", "questions.jsonl")), limit)]
+    verdicts = run.path("evaluation", "judge.jsonl")
+    judged = {found["id"]: found for found in read_jsonl(verdicts)} if verdicts.exists() else {}
     for row in rows:
         row["replies"] = {}
+        if row["id"] in judged:
+            row["judged"] = {key: judged[row["id"]][key] for key in ("outcome", "reason")}
     for system in _answered(run):
         for row, reply in zip(rows, read_jsonl(run.path("evaluation", "predictions", f"{system}.jsonl")), strict=False):
-            row["replies"][system] = {key: reply[key] for key in ("text", "answer", "finish_reason")}
+            row["replies"][system] = {key: reply[key] for key in _REPLY_KEYS if key in reply}
     return rows
 
 

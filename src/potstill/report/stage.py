@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from potstill.report.card import render_card
 from potstill.report.gather import gather_report, question_rows, training_series
-from potstill.report.page import render_card, render_html
+from potstill.report.page import render_html
 from potstill.report.table import headline
 from potstill.store.atomic import fingerprint, hash_file, write_json, write_text
 from potstill.store.events import StageName
@@ -15,7 +16,9 @@ from potstill.store.run import Run
 NAME: StageName = "report"
 DISCARD: tuple[str, ...] = ()
 
-_ROWS_SHOWN = 50
+_ROWS_SHOWN = 5_000
+"""Test questions that the page lets its reader look through: some megabytes at most."""
+
 _UPSTREAM: tuple[StageName, ...] = ("data", "adapt", "generate", "train", "evaluate")
 
 
@@ -31,10 +34,10 @@ def outputs(run: Run) -> list[Path]:
 
 def work(run: Run, resumed: bool) -> str:
     """Write the four files from what the stages left; nothing is computed anew, so the figures are theirs."""
-    del resumed  # it takes a second
+    del resumed  # it takes seconds
     report = gather_report(run)
     write_json(run.path("report.json"), report)
-    write_text(run.path("report.html"), render_html(report, question_rows(run, _ROWS_SHOWN), training_series(run)))
+    write_text(run.path("report.html"), render_html(report, question_rows(run, _ROWS_SHOWN), training_series(run), _made(run)))
     write_text(run.path("model_card.md"), render_card(report))
     write_json(run.path("manifest.json"), _manifest(run, report))
     told = [report["distillation"]["sentence"]] if "distillation" in report else []

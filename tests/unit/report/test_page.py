@@ -1,11 +1,16 @@
+import base64
+import copy
+import hashlib
+import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import pytest
-import yaml
+from tests.full_report import full_report, questions, series
 
-from potstill.report.charts import curve, interval_chart, nice_top
-from potstill.report.page import render_card, render_html
+from potstill.report.page import render_html
 from potstill.report.table import comparison_table, headline
 
 NO_SERIES = ([], {})
@@ -27,7 +32,7 @@ def question(text="What is it?", **replies):
 class Page(HTMLParser):
     """Tags with their attributes, the text, and whether all that was opened was closed."""
 
-    VOID = frozenset({"meta", "line", "polyline", "br"})
+    VOID = frozenset({"meta", "link", "input", "br"})
 
     def __init__(self, html):
         super().__init__()
@@ -46,7 +51,22 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.texts.append(data.strip())
+        self.texts.append(data.strip().replace("\u00a0", " "))
+
+    def count(self, tag):
+        return [name for name, _ in self.tags].count(tag)
+
+    def attribute(self, tag, name):
+        return [attributes[name] for found, attributes in self.tags if found == tag and name in attributes]
+
+
+def script_data(html):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, flags=re.DOTALL)[1])
+
+
+@pytest.fixture(scope="module")
+def full_html():
+    return render_html(full_report(), questions(), series(), {"data/train.jsonl": "ab" * 32})
 
 
 def test_page_is_well_formed_and_shows_headline_and_every_cell(content):
@@ -58,57 +78,120 @@ def test_page_is_well_formed_and_shows_headline_and_every_cell(content):
             assert cell in page.texts
 
 
-EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-
-
-def test_what_models_and_data_say_is_escaped_wherever_it_stands(content):
-    content["name"] = EVIL
-    content["generation"]["dropped"] = {EVIL: 3}
-    content["spec"]["teacher"]["model"] = EVIL
-    rows = [question(EVIL, teacher=reply(EVIL), student=reply(EVIL, answer=None, finish_reason="length"))]
-    page = Page(render_html(content, rows, ([(1, 2.0), (2, 1.0)], {EVIL: [(1, 0.1), (2, 0.2)]})))
-    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+def test_every_part_of_a_full_report_has_its_section(full_html):
+    page = Page(full_html)
     assert page.open == []
-    assert page.texts.count(EVIL) >= 4
+    headings = (
+        "goals comparison tradeoff scores slices confusions calibration judge elsewhere speed cost training answers seal failures rows made"
+    )
+    assert page.attribute("h2", "id") == headings.split()
+    for text in (
+        "About 1,240 test rows would decide it.",
+        "< 0.001",
+        "It has paid for itself after 10,817 requests, 5.4 days at 2,000 requests a day.",
+    ):
+        assert text in page.texts
+    assert "The test split was opened 2 times; no step but those below has seen it." in page.texts
+    assert f"{'ab' * 32}  data/train.jsonl" in page.texts
 
 
-def test_page_loads_nothing_from_anywhere(content):
-    html = render_html(content, [question("see https://example.org", student=reply("http://example.org"))], ([(1, 2.0), (5, 1.0)], {}))
-    loading = {"src", "href", "action", "data", "poster", "srcset", "background"}
-    assert not [attributes for _, attributes in Page(html).tags if loading & set(attributes)]
-    assert "url(" not in html
-    assert "@import" not in html
-    policy = next(a["content"] for t, a in Page(html).tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
-    assert "default-src 'none'" in policy
+def test_charts_of_a_full_report_are_drawn_with_words_for_each_mark(full_html):
+    page = Page(full_html)
+    assert page.count("figure") == page.count("svg") == 18
+    labels = page.attribute("path", "aria-label")
+    assert "student: 42 ms, Accuracy 0.880 [0.850, 0.910]" in labels
+    assert "wrong amount: 70 % [62, 78], n = 50" in labels
+    assert [label for label in labels if label.startswith("card stolen answered as (no answer): 1 of ")]
 
 
-def test_page_suits_dark_rooms_and_small_screens(content):
-    html = render_html(content, [], NO_SERIES)
-    assert "prefers-color-scheme: dark" in html
-    assert 'name="viewport"' in html
+PARTS = {
+    "slices": "slices",
+    "confusion": "confusions",
+    "calibration": "calibration",
+    "goals": "goals",
+    "judge": "judge",
+    "lm_eval": "elsewhere",
+    "cost": "cost",
+    "seal": "seal",
+    "leaks": "seal",
+}
 
 
-def test_rows_show_prompt_reference_and_every_systems_reply(content):
-    rows = [question("Why?", teacher=reply("T said"), baseline=reply("", None, "error"), student=reply("S said", None, "length"))]
-    texts = Page(render_html(content, rows, NO_SERIES)).texts
-    rows = [question("Why?", student=reply("", None, "no_room"))]
-    assert "(no room for the prompt)" in Page(render_html(content, rows, NO_SERIES)).texts
-    assert {"Why?", "Be brief.", "gold", "T said", "(the call failed)", "S said (cut at the token limit) (no answer in it)"} <= set(texts)
+@pytest.mark.parametrize(("part", "section"), PARTS.items())
+def test_each_part_is_drawn_whether_or_not_others_are_there(content, part, section):
+    full = full_report()
+    (content["evaluation"] if part in full["evaluation"] else content)[part] = (full | full["evaluation"])[part]
+    page = Page(render_html(content, [], NO_SERIES))
+    assert page.open == []
+    assert set(page.attribute("h2", "id")) - {"failures"} == {"comparison", "tradeoff", "scores", "answers", "made", section}
+
+
+def test_a_report_of_an_earlier_version_has_no_empty_section(content):
+    page = Page(render_html(content, [], NO_SERIES))
+    assert page.attribute("h2", "id") == ["comparison", "tradeoff", "scores", "answers", "made"]
+
+
+EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}<!--"
+
+
+def poisoned(value):
+    """The same shape with evil text in place of every text."""
+    if isinstance(value, dict):
+        return {key: poisoned(found) for key, found in value.items()}
+    if isinstance(value, list):
+        return [poisoned(found) for found in value]
+    return EVIL if isinstance(value, str) else value
+
+
+def test_what_models_and_data_say_is_escaped_wherever_it_stands():
+    report, plain = poisoned(full_report()), full_report()
+    # These are the program's own words, and choose what is drawn.
+    for key in ("settings", "primary"):
+        report["evaluation"][key] = plain["evaluation"][key]
+    report["evaluation"]["confusion"]["student"]["labels"] = [EVIL, *"abcde"]
+    rows = questions(4)
+    for row in rows:
+        row["references"] = row["slices"]["tag"] = [EVIL]
+        row["messages"][1]["content"] = row["judged"]["reason"] = EVIL
+        for found in row["replies"].values():
+            found["text"] = found["answer"] = EVIL
+    html = render_html(report, rows, ([(1, 2.0), (2, 1.0)], {EVIL: [(1, 0.1), (2, 0.2)]}), {EVIL: "ab"})
+    page = Page(html)
+    assert page.open == []
+    assert page.count("script") == 2
+    assert page.count("style") == 1
+    assert page.count("img") == 0
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert len([text for text in page.texts if EVIL in text]) >= 20
+    assert script_data(html)["rows"][0]["references"] == [EVIL]
+
+
+def test_page_loads_nothing_from_anywhere(full_html):
+    page = Page(full_html)
+    loading = {"src", "action", "data", "poster", "srcset", "background", "style", "xlink:href"}
+    assert not [attributes for _, attributes in page.tags if loading & set(attributes)]
+    assert all(link.startswith("#") or link == "data:," for tag in ("a", "link", "image", "use") for link in page.attribute(tag, "href"))
+    assert "url(" not in full_html
+    assert "@import" not in full_html
+
+
+def test_policy_lets_run_the_pages_own_style_and_script_and_nothing_else(full_html):
+    [policy] = [a["content"] for t, a in Page(full_html).tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        own = re.search(f"<{tag}>(.*?)</{tag}>", full_html, flags=re.DOTALL)[1]
+        assert f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()}'" in policy
+
+
+def test_equal_reports_make_equal_pages(full_html):
+    assert render_html(full_report(), questions(), series(), {"data/train.jsonl": "ab" * 32}) == full_html
 
 
 def test_what_was_dropped_is_counted_by_reason_most_first(content):
     texts = [text for text in Page(render_html(content, [], NO_SERIES)).texts if text]
     assert texts[texts.index("dropped because") + 2 :][:4] == ["truncation", "40", "refusal", "10"]
     assert "850 of 900 training rows have an answer that was kept. 900 calls, 120.0 k tokens, for $0.00." in texts
-
-
-def test_training_curves_are_drawn_where_there_are_two_points(content):
-    series = ([(10, 2.0), (20, 1.5), (30, 1.0)], {"rouge_l": [(15, 0.1), (30, 0.2)]})
-    html = render_html(content, [], series)
-    assert html.count("<polyline") == 2
-    assert "loss on the training rows" in html
-    assert "ROUGE-L on validation rows" in html
-    assert "<polyline" not in render_html(content, [], ([(10, 2.0)], {}))
 
 
 def test_a_run_with_agreement_alone_has_a_page(content):
@@ -118,51 +201,31 @@ def test_a_run_with_agreement_alone_has_a_page(content):
     assert headline(content) in Page(render_html(content, [], NO_SERIES)).texts
 
 
-def test_card_begins_with_front_matter_that_the_hub_reads(content):
-    card = render_card(content)
-    _, front, text = card.split("---\n", 2)
-    front = yaml.safe_load(front)
-    assert front["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert front["license"] == "apache-2.0"
-    assert front["library_name"] == "transformers"
-    [result] = front["model-index"][0]["results"]
-    assert result["metrics"] == [{"type": "rouge_l", "name": "ROUGE-L", "value": 0.168}]
-    assert headline(content) in text
+def test_a_run_without_a_student_has_a_page(content):
+    content = copy.deepcopy(content)
+    for part in (content["evaluation"]["systems"], content["evaluation"]["sizes"], content["timings"]["systems"]):
+        del part["student"]
+    content["evaluation"]["comparisons"] = {"rouge_l": {}}
+    assert headline(content) in Page(render_html(content, [], NO_SERIES)).texts
 
 
-def test_card_names_no_base_model_that_the_hub_does_not_know(content):
-    content["models"]["student"] = {"hub_id": None, "licence": None, "distillation": None}
-    assert not {"base_model", "license"} & set(yaml.safe_load(render_card(content).split("---\n", 2)[1]))
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_cards_table_has_as_many_cells_in_each_row(content):
-    rows = [line for line in render_card(content).splitlines() if line.startswith("|")]
-    assert len(rows) == len(comparison_table(content).rows) + 2
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
+def test_without_the_library_that_draws_charts_are_tables():
+    code = (
+        "import sys; sys.modules['vl_convert'] = None\n"
+        "from potstill.report.page import render_html; from tests.full_report import *\n"
+        "print(render_html(full_report(), questions(3), series()))"
+    )
+    page = Page(python(code))
+    assert page.open == []
+    assert page.count("svg") == 0
+    assert "Charts stand as tables: drawing them needs the package vl-convert-python." in page.texts
+    assert "5.3 GB" in page.texts or "312 MB" in page.texts
 
 
-@pytest.mark.parametrize(("value", "top"), [(0.168, 0.2), (0.2, 0.2), (0.21, 0.25), (0.97, 1.0), (34.2, 50.0), (0, 1.0), (1e-4, 1e-4)])
-def test_axes_end_at_round_numbers(value, top):
-    assert nice_top(value) == pytest.approx(top)
-
-
-def test_marks_of_an_interval_stand_in_order_within_the_axis():
-    chart = interval_chart("x", {"student": {"value": 0.5, "n": 10, "interval": {"low": 0.4, "high": 0.62}}, "teacher": {"value": None}})
-    [bar] = chart.bars
-    assert 0 <= bar.low < bar.at < bar.high <= 100
-    assert bar.text == "0.500 [0.400, 0.620], n = 10"
-
-
-def test_nothing_is_drawn_where_nothing_is_known():
-    assert interval_chart("x", {"teacher": {"value": None}}) is None
-    assert curve("x", [(1, float("nan")), (2, 1.0)]) is None
-
-
-def test_curves_fill_their_box_and_leave_out_what_is_not_finite():
-    drawn = curve("x", [(0, 3.0), (5, float("nan")), (10, 1.0)])
-    assert drawn.points == "0.00,0.00 100.00,100.00"
-    assert (drawn.low, drawn.high, drawn.last_step) == ("1", "3", "10")
-
-
-def test_a_flat_curve_is_a_line_in_the_middle():
-    assert curve("x", [(0, 1.0), (1, 1.0)]).points == "0.00,50.00 100.00,50.00"
+def test_the_library_that_draws_is_loaded_when_a_report_is_written_and_not_before():
+    heavy = "import sys, potstill.cli.main, potstill.report.stage; print('vl_convert' in sys.modules)"
+    assert python(heavy) == "False\n"

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import TrainingError
+from potstill.models.machine import fast_products
 from potstill.store.events import EventLog, Progress
 from potstill.training.batches import Batch, TokenRows, collate
 from potstill.training.distributions import Dense
 from potstill.training.kernel import LOGIT_BYTES
-from potstill.models.machine import fast_products
 from potstill.training.targets.cache import TargetCache, row_keys, trained_counts
 from potstill.training.targets.live_teacher import LiveTeacher
 from potstill.training.targets.reduce import Reduction, join

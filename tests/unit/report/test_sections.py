@@ -1,0 +1,114 @@
+import pytest
+from tests.full_report import full_report
+
+from potstill.report import sections
+from potstill.report.pictures import memory_key, systems_of, tradeoff_charts
+
+
+@pytest.fixture
+def report():
+    return full_report()
+
+
+def test_tiles_say_what_was_kept_and_saved(report):
+    found = [(tile.figure, tile.what, tile.detail) for tile in sections.tiles(report)]
+    assert found == [
+        ("96 %", "of the teacher's Accuracy kept", "[93, 99] %"),
+        ("−95 %", "median latency", "900 ms → 42 ms"),
+        ("−95 %", "peak memory above the empty process", "6.8 GB → 312 MB"),
+        ("−95 %", "on disk", "5.3 GB → 245 MB"),
+        ("21×", "requests/s, at the best", "7.74 → 166"),
+        ("−98 %", "cost of 1,000 requests", "$0.71 → $0.012"),
+    ]
+
+
+def test_a_teacher_over_the_wire_is_marked_and_gives_no_figure_that_it_does_not_have(report):
+    report["timings"]["systems"]["teacher"] = {"where": "over the wire", "p50_s": 0.1, "n": 8}
+    report["evaluation"]["sizes"]["teacher"] = dict.fromkeys(("parameters", "weights_bytes", "disk_bytes", "storage"))
+    report["cost"]["per_1000_requests"]["teacher"]["dollars"] = None
+    found = {tile.what: tile.detail for tile in sections.tiles(report)}
+    assert found == {"of the teacher's Accuracy kept": "[93, 99] %", "median latency": "100 ms over the wire → 42 ms"}
+
+
+def test_memory_is_compared_by_one_measure_that_both_have(report):
+    assert memory_key(report) == "peak_above_empty_bytes"
+    del report["timings"]["systems"]["teacher"]["peak_above_empty_bytes"]
+    assert memory_key(report) == "weights_bytes"
+    del report["evaluation"]["sizes"]["teacher"]["weights_bytes"]
+    assert memory_key(report) == "peak_above_empty_bytes"
+
+
+def test_costs_are_told_with_what_they_are_made_of(report):
+    assert sections.cost_notes(report) == [
+        "The distillation cost $7.55 (the teacher's answers $6.40, the judge $0.80, the machine $0.35).",
+        "It has paid for itself after 10,817 requests, 5.4 days at 2,000 requests a day.",
+    ]
+    report["cost"] |= {"break_even_requests": None, "break_even_days": None, "saving_per_1000": -0.1}
+    report["cost"]["distillation"] = {"teacher_calls": None, "judge_calls": None, "machine": None, "total": None}
+    assert sections.cost_notes(report) == [
+        "The distillation is not known in all.",
+        "It never pays for itself: the student is no cheaper than its teacher.",
+    ]
+
+
+def test_leaks_are_counted_and_those_that_were_left_out_stand_apart(report):
+    assert sections.leaks_grid(report).rows == (
+        ("training rows like test rows", "0", "1", "1"),
+        ("teacher's answers like test references", "0", "0", "0"),
+    )
+    report["leaks"]["train_test"]["left_out"] = {"exact": 2, "near": 0, "paraphrase": 0}
+    report["leaks"]["train_test"]["examples"][0]["left_out"] = True
+    assert sections.leaks_grid(report).rows[1] == ("found and left out before training", "2", "0", "0")
+    [example] = sections.leak_examples(report)
+    assert example == {
+        "what": "training rows like test rows: near, similarity 0.96, left out",
+        "train": "My card is lost.",
+        "test": "My card is lost!",
+    }
+
+
+def test_an_artefact_is_named_by_as_much_of_its_hash_as_tells_it_apart(report):
+    report["seal"]["openings"][0]["artefact"] = "0123456789abcdef" * 4
+    assert [row[1] for row in sections.seal_grid(report).rows] == ["0123456789abcdef…", "export/gguf"]
+
+
+def test_systems_of_one_title_are_told_apart(report):
+    report["evaluation"]["systems"]["tfidf"]["title"] = "student"
+    assert systems_of(report)[2] == ("student", "student (student)")
+    assert systems_of(report)[4] == ("tfidf", "student (tfidf)")
+
+
+def test_charts_mark_times_that_hold_a_network(report):
+    report["timings"]["systems"]["teacher"]["where"] = "over the wire"
+    latency, memory = tradeoff_charts(report)
+    assert latency.rows[0][0] == "teacher (over the wire)"
+    assert memory.rows[0][0] == "teacher"
+
+
+def test_what_did_not_work_is_told(report):
+    assert sections.failures(report) == [
+        "Goal latency: fail. The median answer takes 42 ms; wanted 30 ms.",
+        "Goal accuracy: inconclusive. Accuracy 0.880 [0.850, 0.910]; wanted 0.900.",
+        "4 of 300 answers of the student held no answer that could be read, and count as wrong.",
+        "The label “wrong amount” kept clearly less than the whole: 70 % [62, 78], n = 50.",
+        "3 training rows were left without an answer: their calls failed.",
+        "12 rows hold the same prompt",
+    ]
+
+
+def test_distillation_that_did_not_help_is_told(report):
+    report["distillation"] |= {"finding": "worse", "sentence": "No, it did harm."}
+    assert "No, it did harm." in sections.failures(report)
+
+
+@pytest.mark.parametrize(("dollars", "text"), [(0, "$0.00"), (0.0123, "$0.0123"), (0.8, "$0.80"), (1234.5, "$1,234.50")])
+def test_dollars_keep_the_digits_that_matter(dollars, text):
+    assert sections.dollars_text(dollars) == text
+
+
+def test_a_report_of_an_earlier_version_has_no_such_tables(content):
+    grids = (sections.tests_grid, sections.lm_eval_grid, sections.cost_grid, sections.seal_grid, sections.leaks_grid)
+    assert [grid(content) for grid in grids] == [None] * 5
+    assert (
+        sections.seal_notes(content) + sections.cost_notes(content) + sections.judge_notes(content) + sections.leak_examples(content) == []
+    )
