@@ -49,6 +49,38 @@ class Batch:
             weights_N=None if self.weights_N is None else self.weights_N.to(device),
         )
 
+    def of_rows(self, kept_B: NDArray[np.bool_]) -> Batch:
+        """The batch of some of its rows, one or more, padded to the longest of them."""
+        device, before = self.labels_N.device, self.input_ids_BT.shape[1]
+        lengths_B = self.lengths_B[kept_B]
+        longest = int(lengths_B.max())
+        kept_N = torch.from_numpy(np.repeat(kept_B, self.counts_B)).to(device)
+        new_row_B = torch.from_numpy(np.cumsum(kept_B) - 1).to(device)
+        positions_N = self.positions_N[kept_N]
+        return replace(
+            self,
+            input_ids_BT=self.input_ids_BT[torch.from_numpy(kept_B).to(device), :longest],
+            positions_N=new_row_B[positions_N // before] * longest + positions_N % before,
+            labels_N=self.labels_N[kept_N],
+            tokens=int(lengths_B.sum()),
+            rows_B=self.rows_B[kept_B],
+            counts_B=self.counts_B[kept_B],
+            lengths_B=lengths_B,
+            weights_N=None if self.weights_N is None else self.weights_N[kept_N],
+        )
+
+    def split(self, least: int) -> list[Batch]:
+        """Batches of neighbouring rows, each of at least `least` tokens (padding counted), that are this one together; itself, if small.
+
+        Their losses and gradients add up to the whole one's, and only one of them needs memory at a time.
+        """
+        edges = [0]
+        for row in range(1, len(self)):
+            if min(_padded(self.lengths_B[edges[-1] : row]), _padded(self.lengths_B[row:])) >= least:
+                edges.append(row)
+        part_B = np.digitize(np.arange(len(self)), edges)
+        return [self.of_rows(part_B == part) for part in range(1, len(edges) + 1)] if len(edges) > 1 else [self]
+
 
 @dataclass(frozen=True)
 class TokenRows(Sequence["TokenRow"]):
@@ -94,6 +126,11 @@ def next_token_positions(row: TokenRow) -> tuple[NDArray[np.int64], NDArray[np.i
     """
     targets = np.flatnonzero(row.trained[1:]) + 1
     return targets - 1, row.ids[targets]
+
+
+def _padded(lengths: NDArray[np.int64]) -> int:
+    """Tokens of a batch of such rows."""
+    return int(len(lengths) * lengths.max())
 
 
 def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ LOGIT_BYTES = 64 * 2**20
 """Bound of one chunk's float32 logits: large enough for fast matrix products, small beside any model."""
 BLOCK_BYTES = 2**20
 """Bound of the logits that are worked on at once on a CPU: they stay in its cache from one elementwise step to the next."""
+
+TILE_TOKENS = 8192
+"""So many tokens' rows of the head's gradient are added at once where products are in 16 bits: a second (V, D) array would be large."""
 
 ChunkTarget = Callable[[slice], Distribution]
 """What some of the N positions should look like."""
@@ -43,16 +47,23 @@ class Pull:
 def pulled_loss(hidden_ND: Tensor, head: Head, pulls: Sequence[Pull], *, chunk: int | None = None) -> Tensor:
     """The sum of all pulls at all N positions, in nats: a scalar, differentiable by `hidden_ND` and the head.
 
-    `chunk` positions are worked through at a time, by default as many as keep within LOGIT_BYTES. Matrix products are in the dtype of the
-    hidden states, or autocast's; all else in float32 at least. Memory beside the gradients does not grow with N.
+    At most `chunk` positions are worked through at a time, by default as many as keep within LOGIT_BYTES. Matrix products are in the
+    dtype of the hidden states, or autocast's; all else in float32 at least. Memory beside the gradients does not grow with N.
+
+    The gradients are formed here, and handed on by the backward pass without a copy: it can be made once, and raises RuntimeError after.
     """
     size = chunk or max(1, LOGIT_BYTES // (4 * head.weight_VD.shape[0]))
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or any(parameter.requires_grad for parameter in head.parameters)):
         result: Tensor = _GradientInForward.apply(head, pulls, size, hidden_ND, *head.parameters)  # type: ignore[no-untyped-call]
         return result
     with torch.no_grad():
+<<<<<<< HEAD
         used = head.cast(product_dtype(hidden_ND))
         return _sum(value for _, value, _ in _chunks(hidden_ND, used, pulls, size))
+=======
+        used = head.cast(_product_dtype(hidden_ND))
+        return _sum([_pulled_chunk(hidden_ND[part], used, pulls, part)[0] for part in _chunks(len(hidden_ND), size)], hidden_ND)
+>>>>>>> g
 
 
 class _GradientInForward(torch.autograd.Function):
@@ -61,69 +72,103 @@ class _GradientInForward(torch.autograd.Function):
         used = head.cast(product_dtype(hidden_ND))
         hidden_gradient_ND = torch.empty_like(hidden_ND)
         gradients = _HeadGradients(parameters)
-        values = []
+
+        def learn(part: slice) -> Tensor:
+            value, gradient_nV = _pulled_chunk(hidden_ND[part], used, pulls, part)
+            hidden_gradient_ND[part] = gradient_nV @ used.weight_VD
+            gradients.add(gradient_nV, hidden_ND[part].to(gradient_nV.dtype))
+            return value
+
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            for part, value, gradient_nV in _chunks(hidden_ND, used, pulls, size):
-                values.append(value)
-                gradient_nV = gradient_nV.to(used.weight_VD.dtype)
-                hidden_gradient_ND[part] = gradient_nV @ used.weight_VD
-                gradients.add(gradient_nV, hidden_ND[part].to(used.weight_VD.dtype))
-        ctx.hidden_gradient_ND, ctx.gradients = hidden_gradient_ND, gradients
-        return _sum(values) if values else hidden_ND.new_zeros(())
+            # What a chunk made is gone when the next one begins.
+            values = [learn(part) for part in _chunks(len(hidden_ND), size)]
+        ctx.gradients = hidden_gradient_ND, gradients
+        return _sum(values, hidden_ND)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, ctx.hidden_gradient_ND.mul_(upstream.to(ctx.hidden_gradient_ND.dtype)), *ctx.gradients.times(upstream)
+        if ctx.gradients is None:
+            raise RuntimeError("this loss has handed on its gradients: it goes backward once, also with retain_graph; take the loss anew")
+        # Nobody holds them from here on: so autograd adds to them, and keeps them as `.grad`, without a copy of (V, D).
+        (hidden_gradient_ND, gradients), ctx.gradients = ctx.gradients, None
+        return None, None, None, _times(hidden_gradient_ND, upstream), *gradients.times(upstream)
 
 
 class _HeadGradients:
-    """Sums over chunks of what the head's parameters get; nothing for those that are frozen."""
+    """Sums over chunks of what the head's parameters get, in float32 at least; nothing for those that are frozen."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
-        self._sums: list[Tensor | None] = [None for _ in parameters]
+        # Made before any chunk's arrays, which then take each other's place in memory.
+        self._sums = [_sum_of(parameter) if parameter.requires_grad else None for parameter in parameters]
+        self._begun = False
 
     def add(self, gradient_nV: Tensor, hidden_nD: Tensor) -> None:
-        for place, parameter in enumerate(self._parameters):
-            if not parameter.requires_grad:
+        for so_far in self._sums:
+            if so_far is None:
                 continue
-            so_far = self._sums[place]
-            is_weight = parameter.dim() == 2
-            if so_far is not None and is_weight and so_far.dtype == gradient_nV.dtype:
-                so_far.addmm_(gradient_nV.t(), hidden_nD)
-                continue
-            more = gradient_nV.t() @ hidden_nD if is_weight else gradient_nV.sum(dim=0)
-            more = more.to(torch.promote_types(parameter.dtype, torch.float32))
-            # The first chunk's gradient becomes the sum: most batches fit one chunk, and need no further (V, D) array.
-            self._sums[place] = more if so_far is None else so_far.add_(more)
+            if so_far.dim() == 1:
+                so_far += gradient_nV.sum(dim=0, dtype=so_far.dtype)
+            else:
+                _add_product(so_far, gradient_nV, hidden_nD, keep=self._begun)
+        self._begun = True
 
     def times(self, upstream: Tensor) -> list[Tensor | None]:
+        """The sums, multiplied in place; zeros where there was no chunk."""
         return [
-            None if found is None else found.mul_(upstream.to(found.dtype)).to(parameter.dtype)
+            None if found is None else _times(found if self._begun else found.zero_(), upstream).to(parameter.dtype)
             for found, parameter in zip(self._sums, self._parameters, strict=True)
         ]
 
 
-def _chunks(hidden_ND: Tensor, head: Head, pulls: Sequence[Pull], size: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Each chunk's place, its part of the loss, and its gradient (n, V) by the head's own products."""
-    for start in range(0, len(hidden_ND), size):
-        part = slice(start, min(start + size, len(hidden_ND)))
-        logits_nV = head.logits(hidden_ND[part].to(head.weight_VD.dtype))
-        logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
-        targets = [pull.target(part) for pull in pulls]
-        weights = [None if pull.rows_N is None else pull.rows_N[part] for pull in pulls]
-        values = []
-        for block in _blocks(logits_nV):
-            value, gradient_bV = _pulled(
-                logits_nV[block],
-                pulls,
-                [target.rows(block) for target in targets],
-                [None if found is None else found[block] for found in weights],
-            )
-            values.append(value)
-            logits_nV[block] = head.before_cap(gradient_bV, logits_nV[block])
-        yield part, _sum(values), logits_nV
+def _sum_of(parameter: Tensor) -> Tensor:
+    """A weight's is not filled: the first chunk's product takes the place of zeros, which would have to be written and read."""
+    make = torch.empty_like if parameter.dim() == 2 else torch.zeros_like
+    return make(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
+
+
+def _add_product(so_far_VD: Tensor, gradient_nV: Tensor, hidden_nD: Tensor, *, keep: bool) -> None:
+    """Add the product to the sum, or put it in its place."""
+    if so_far_VD.dtype == gradient_nV.dtype:
+        so_far_VD.addmm_(gradient_nV.t(), hidden_nD, beta=float(keep))
+        return
+    for tile in _chunks(len(so_far_VD), TILE_TOKENS):
+        product_TD = gradient_nV[:, tile].t() @ hidden_nD
+        if keep:
+            so_far_VD[tile].add_(product_TD)
+        else:
+            so_far_VD[tile].copy_(product_TD)
+
+
+def _times(gradient: Tensor, upstream: Tensor) -> Tensor:
+    return gradient.mul_(upstream.to(gradient.dtype))
+
+
+def _chunks(positions: int, most: int) -> list[slice]:
+    """As few as can be, and equally long: a last one of a few positions would cost a pass over the head's weights, too."""
+    count = -(-positions // most)
+    edges = [positions * turn // count for turn in range(count + 1)] if count else []
+    return [slice(*ends) for ends in pairwise(edges)]
+
+
+def _pulled_chunk(hidden_nD: Tensor, head: Head, pulls: Sequence[Pull], part: slice) -> tuple[Tensor, Tensor]:
+    """A chunk's part of the loss, and its gradient (n, V) by the head's own products."""
+    logits_nV = head.logits(hidden_nD.to(head.weight_VD.dtype))
+    logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
+    targets = [pull.target(part) for pull in pulls]
+    weights = [None if pull.rows_N is None else pull.rows_N[part] for pull in pulls]
+    values = []
+    for block in _blocks(logits_nV):
+        value, gradient_bV = _pulled(
+            logits_nV[block],
+            pulls,
+            [target.rows(block) for target in targets],
+            [None if found is None else found[block] for found in weights],
+        )
+        values.append(value)
+        logits_nV[block] = head.before_cap(gradient_bV, logits_nV[block])
+    return _sum(values, logits_nV), logits_nV.to(head.weight_VD.dtype)
 
 
 def _blocks(logits_nV: Tensor) -> Iterator[slice]:
@@ -152,5 +197,15 @@ def _pulled(
     return total, gradient_bV
 
 
+<<<<<<< HEAD
 def _sum(values: Sequence[Tensor] | Iterator[Tensor]) -> Tensor:
     return torch.stack(list(values)).sum()
+=======
+def _product_dtype(hidden_ND: Tensor) -> torch.dtype:
+    kind = hidden_ND.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
+
+
+def _sum(values: list[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(values).sum() if values else like.new_zeros(())
+>>>>>>> g

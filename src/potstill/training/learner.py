@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,15 +31,40 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The objective's sum over the batch's trained positions, in nats (and what features are measured in)."""
+        # The teacher comes first: what it takes for a while is free again when the student keeps what its backward pass needs.
+        pulls = [aim.pull(batch) for aim in self._objective.aims]
         if self.features is None:
-            return self._pulled(trained_hidden(self.student, batch), batch)
+            return pulled_loss(self._hidden(batch), output_head(self.student), pulls)
         with self.features.watching() as seen:
-            hidden_ND = trained_hidden(self.student, batch)
-        matched: Tensor = self._pulled(hidden_ND, batch) + self.features(seen, batch)
+            hidden_ND = self._hidden(batch)
+        matched: Tensor = pulled_loss(hidden_ND, output_head(self.student), pulls) + self.features(seen, batch)
         return matched
 
-    def _pulled(self, hidden_ND: Tensor, batch: Batch) -> Tensor:
-        return pulled_loss(hidden_ND, output_head(self.student), [aim.pull(batch) for aim in self._objective.aims])
+    def _hidden(self, batch: Batch) -> Tensor:
+        with _sparse_where_tied(self.student):
+            return trained_hidden(self.student, batch)
+
+
+@contextlib.contextmanager
+def _sparse_where_tied(student: Any) -> Iterator[None]:
+    """While it lasts, an input embedding that is the head's weight too gets its gradient as the rows of the tokens that were read.
+
+    Autograd adds them to the head's gradient, which every backward pass makes and which is dense: no second (V, D) array, nearly all of it
+    zeros. An embedding of its own keeps its dense gradient: optimizers want one.
+    """
+    embedding = student.get_input_embeddings()
+    if (
+        not isinstance(embedding, nn.Embedding)
+        or embedding.weight is not output_head(student).weight_VD
+        or not embedding.weight.requires_grad
+    ):
+        yield
+        return
+    before, embedding.sparse = embedding.sparse, True
+    try:
+        yield
+    finally:
+        embedding.sparse = before
 
 
 def pad_id(learner: Learner) -> int:

@@ -96,3 +96,38 @@ def test_whole_steps_are_not_ordered_by_length():
     firsts = [found[batch[0]] for batch in LengthBatches(found, 8, 8, seed=0)]
     assert firsts != sorted(firsts)
     assert firsts != sorted(firsts, reverse=True)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=12), st.integers(1, 200), st.booleans())
+def test_parts_of_a_batch_are_its_rows_in_order_each_with_tokens_enough_and_no_wider_than_its_longest(found, least, weighted):
+    generator = np.random.default_rng(len(found))
+    rows = [
+        TokenRow(generator.integers(1, 99, length).astype(np.int32), generator.random(length) < 0.5, place, 1.0 + weighted * place)
+        for place, length in enumerate(found)
+    ]
+    whole = collate(rows, pad_id=0)
+    parts = whole.split(least)
+    edges = np.cumsum([0, *map(len, parts)])
+    assert edges[-1] == len(rows)
+    for part, start, end in zip(parts, edges, edges[1:], strict=False):
+        expected = collate(rows[start:end], pad_id=0)
+        assert torch.equal(part.input_ids_BT, expected.input_ids_BT)
+        assert torch.equal(part.positions_N, expected.positions_N)
+        assert torch.equal(part.labels_N, expected.labels_N)
+        assert part.tokens == expected.tokens
+        assert (part.rows_B == expected.rows_B).all()
+        assert (part.counts_B == expected.counts_B).all()
+        assert (part.lengths_B == expected.lengths_B).all()
+        assert (part.weights_N is None) == (whole.weights_N is None)
+        if part.weights_N is not None:
+            assert torch.equal(part.weights_N, torch.from_numpy(np.repeat([row.weight for row in rows[start:end]], part.counts_B)).float())
+        assert len(parts) == 1 or part.input_ids_BT.numel() >= least
+
+
+def test_a_batch_is_split_as_often_as_its_parts_stay_large_enough():
+    batch = collate([row(range(16), [False] * 8 + [True] * 8) for _ in range(8)], pad_id=0)
+    assert [len(part) for part in batch.split(64)] == [4, 4]
+    assert [len(part) for part in batch.split(65)] == [8]
+    assert [len(part) for part in batch.split(40)] == [3, 5]
+    assert batch.split(65)[0] is batch

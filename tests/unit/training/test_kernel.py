@@ -7,7 +7,7 @@ from torch import nn
 
 from potstill.training.distributions import Dense, Sparse, mixture, one_hot
 from potstill.training.head import Head
-from potstill.training.kernel import Pull, pulled_loss
+from potstill.training.kernel import TILE_TOKENS, Pull, pulled_loss
 from potstill.training.losses import FLOOR, cross_entropy, divergence_of_logits, forward_kl, log_probabilities
 
 N, V, D = 7, 11, 4
@@ -189,7 +189,7 @@ def test_no_more_logits_than_a_chunk_holds_are_ever_made():
         return Dense(logits(1)[part])
 
     pulled_loss(hidden(), head(), [Pull(target, forward_kl)], chunk=3).backward()
-    assert sizes == [3, 3, 1]
+    assert sizes == [2, 2, 3]
 
 
 def test_no_positions_have_no_loss_and_no_gradient():
@@ -199,6 +199,31 @@ def test_no_positions_have_no_loss_and_no_gradient():
     loss.backward()
     assert loss.item() == 0.0
     assert states.grad.shape == (0, D)
+    assert all(torch.equal(parameter.grad, torch.zeros_like(parameter)) for parameter in used.parameters)
+
+
+def test_no_positions_have_no_loss_without_gradients_either():
+    with torch.no_grad():
+        assert pulled_loss(hidden()[:0], head(), [Pull(one_hot(torch.zeros(0, dtype=torch.long)).rows, cross_entropy)]) == 0.0
+
+
+def test_a_second_backward_pass_is_refused_as_its_gradients_were_given_away():
+    loss = pulled_loss(hidden(), head(), [Pull(Dense(logits(1)).rows, forward_kl)])
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="backward once"):
+        loss.backward()
+
+
+def test_products_in_sixteen_bits_are_summed_over_chunks_and_tiles_in_float32():
+    tokens = 2 * TILE_TOKENS + 5
+    generator = torch.Generator().manual_seed(8)
+    weight = torch.randn(tokens, D, generator=generator).requires_grad_()
+    pulls = [Pull(one_hot(torch.arange(N) * (tokens // N)).rows, cross_entropy)]
+    exact = torch.autograd.grad(pulled_loss(hidden().float(), Head(weight), pulls), weight)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = pulled_loss(hidden().float(), Head(weight), pulls, chunk=2)
+    found = torch.autograd.grad(loss, weight)[0]
+    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

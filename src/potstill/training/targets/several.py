@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ class _Part:
         self._reads_N = self.weights_N > 0
         # Positions before each, among those that the teacher reads: they keep their order.
         self._before_N = torch.cat([torch.zeros(1, dtype=torch.long, device=device), self._reads_N.long().cumsum(0)])
-        self._target = teacher.at(_rows_of(batch, reads_B))
+        self._target = teacher.at(batch.of_rows(reads_B))
 
     def dense(self, part: slice) -> Dense:
         """The teacher's logits; 0 where it has weight 0, which does not count."""
@@ -58,23 +57,6 @@ class _Part:
         logits_nV: Tensor = found.logits_nV.new_zeros(len(reads_n), found.logits_nV.shape[1])
         logits_nV[reads_n] = found.logits_nV
         return Dense(logits_nV)
-
-
-def _rows_of(batch: Batch, kept_B: NDArray[np.bool_]) -> Batch:
-    """The batch of some of its rows."""
-    device, longest = batch.labels_N.device, batch.input_ids_BT.shape[1]
-    kept_N = torch.from_numpy(np.repeat(kept_B, batch.counts_B)).to(device)
-    new_row_B = torch.from_numpy(np.cumsum(kept_B) - 1).to(device)
-    positions_N = batch.positions_N[kept_N]
-    return replace(
-        batch,
-        input_ids_BT=batch.input_ids_BT[torch.from_numpy(kept_B).to(device)],
-        positions_N=new_row_B[positions_N // longest] * longest + positions_N % longest,
-        labels_N=batch.labels_N[kept_N],
-        rows_B=batch.rows_B[kept_B],
-        counts_B=batch.counts_B[kept_B],
-        weights_N=None if batch.weights_N is None else batch.weights_N[kept_N],
-    )
 
 
 def row_weights(
