@@ -57,13 +57,8 @@ def pulled_loss(hidden_ND: Tensor, head: Head, pulls: Sequence[Pull], *, chunk: 
         result: Tensor = _GradientInForward.apply(head, pulls, size, hidden_ND, *head.parameters)  # type: ignore[no-untyped-call]
         return result
     with torch.no_grad():
-<<<<<<< HEAD
         used = head.cast(product_dtype(hidden_ND))
-        return _sum(value for _, value, _ in _chunks(hidden_ND, used, pulls, size))
-=======
-        used = head.cast(_product_dtype(hidden_ND))
         return _sum([_pulled_chunk(hidden_ND[part], used, pulls, part)[0] for part in _chunks(len(hidden_ND), size)], hidden_ND)
->>>>>>> g
 
 
 class _GradientInForward(torch.autograd.Function):
@@ -197,15 +192,5 @@ def _pulled(
     return total, gradient_bV
 
 
-<<<<<<< HEAD
-def _sum(values: Sequence[Tensor] | Iterator[Tensor]) -> Tensor:
-    return torch.stack(list(values)).sum()
-=======
-def _product_dtype(hidden_ND: Tensor) -> torch.dtype:
-    kind = hidden_ND.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
-
-
 def _sum(values: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(values).sum() if values else like.new_zeros(())
->>>>>>> g
