@@ -20,7 +20,7 @@ from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
 from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.locate import ECHO, is_local
-from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
+from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows, throughput_bill
 from potstill.records import Completion, Example, Message, question_of
 from potstill.spec.sections import ExpandSpec, RunSpec, TeacherSpec
 from potstill.tasks.base import Task
@@ -40,7 +40,7 @@ _SURPLUS = 1.3
 """So many times the wanted prompts are asked for, as in `generation.expand`."""
 _WORDS_OF_A_WISH = Message("user", " the" * 60)
 TRAINING, VALIDATION, QUALIFYING, WRITING = "training rows", "validation rows", "qualification", "new prompts"
-EVALUATION, LATENCY = "the evaluation", "latency"
+EVALUATION, LATENCY, THROUGHPUT = "the evaluation", "latency", "throughput"
 T = TypeVar("T")
 
 
@@ -115,6 +115,8 @@ class Rehearsal:
             whole = bill.times(len(test) / max(len(sample), 1))
             self.takes.add(EVALUATION, 0, case, whole)
             self.takes.add(LATENCY, 0, case, latency_bill(self.spec, whole))
+            if is_endpoint(self.spec.teacher):
+                self.takes.add(THROUGHPUT, 0, case, throughput_bill(self.spec, whole))
 
     def _rows(self, part: str, rows: Sequence[Example]) -> None:
         sample = sample_rows(rows)

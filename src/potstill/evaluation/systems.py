@@ -8,12 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from potstill.errors import ModelError
+from potstill.errors import BudgetError, ModelError
 from potstill.evaluation.compare import BASELINE, SFT, STUDENT, TEACHER
-from potstill.evaluation.latency import summarise, time_each, time_recorded
+from potstill.evaluation.latency import describe, time_each, time_recorded
+from potstill.evaluation.levels import affordable_levels, level_size, local_levels
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
 from potstill.evaluation.predict import Question, Reply, ask_questions, greedy_requests
+from potstill.evaluation.throughput import one_at_a_time, serve_calls
 from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget
 from potstill.models.load import load_local, load_teacher, weights_of
@@ -21,7 +23,6 @@ from potstill.models.locate import is_local
 from potstill.models.recall import last_minute, recall_calls, recall_ledger
 from potstill.records import Request
 from potstill.spec import WeightsSpec
-from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
 from potstill.store.ledger_sums import Recent
 from potstill.store.run import Run
@@ -57,19 +58,27 @@ class Examiner:
         return asyncio.run(self._ask(system, questions))
 
     def measure(self, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]) -> dict[str, dict[str, Any]]:
-        """Measurements of each system of `replies`: `where`, latency, rate, memory, sizes; all are timed on the same questions.
+        """Measurements of each system of `replies`: `where`, latency, throughput, memory, sizes; all are timed on the same questions.
 
-        A local model is measured in a process of its own; an endpoint over the wire, from here. Raises ModelError where no question was
-        answered by all.
+        A local model is measured in a process of its own; an endpoint over the wire, from here; recorded answers are not timed. Raises
+        ModelError where no question was answered by all.
         """
         answered = [question for index, question in enumerate(questions) if all(_arrived(found[index]) for found in replies.values())]
         requests = _latency_requests(self._run, self._task, answered)
         measured = {system: self._time(system, requests) for system in replies}
-        answers = {system: found.pop("answers") for system, found in measured.items()}
+        answers = {system: found.pop("answers") for system, found in measured.items() if "answers" in found}
         common = [index for index in range(len(requests)) if all(found[index] is not None for found in answers.values())]
-        if not common:
+        if answers and not common:
             raise ModelError("no question was answered by every system while latency was measured; run the same command again")
-        return {system: {**found, **summarise([answers[system][index] for index in common])} for system, found in measured.items()}
+        for system, found in answers.items():
+            timed = [found[index] for index in common]
+            measured[system] |= describe(timed)
+            if 1 in self._run.spec.evaluation.concurrency:
+                measured[system]["throughput"] = [one_at_a_time(timed).to_json(), *measured[system]["throughput"]]
+        if TEACHER in measured:
+            self._ledger.run = TEACHER
+            measured[TEACHER]["dollars"] = self._ledger.dollars()
+        return measured
 
     async def _ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
         run, weights = self._run, local_weights(self._run, system)
@@ -90,27 +99,54 @@ class Examiner:
             await model.close()
 
     def _time(self, system: str, requests: Sequence[Request]) -> dict[str, Any]:
-        weights = local_weights(self._run, system)
-        with self._run.events.progress(f"{system} latency", len(requests) + _WARM_UP, "answers") as progress:
-            if weights is None:
-                return asyncio.run(self._time_here(requests, progress))
-            request = MeasureRequest(weights, tuple(requests), _threads(), _WARM_UP)
-            return {"where": "in a process of its own", **measure_alone(request, progress.advance)}
+        weights, evaluation = local_weights(self._run, system), self._run.spec.evaluation
+        if weights is None:
+            return asyncio.run(self._time_here(requests))
+        levels = tuple(local_levels(self._run.spec))
+        request = MeasureRequest(weights, tuple(requests), _threads(), _WARM_UP, levels, evaluation.throughput_rows)
+        expected = len(requests) + _WARM_UP + sum(level_size(level, evaluation.throughput_rows) for level in levels)
+        with self._run.events.progress(f"{system} latency", expected, "answers") as progress:
+            measured = measure_alone(request, progress.advance)
+            progress.finish()
+        return {"where": "in a process of its own", "over_the_wire": False, **measured}
 
-    async def _time_here(self, requests: Sequence[Request], progress: Progress) -> dict[str, Any]:
-        model = load_teacher(self._run.spec.teacher, self._run.spec.generation)
-        try:
-            if isinstance(model, Remote):
-                self._ledger.run = TEACHER
-                budget = self._budget_for(model)
-                answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
-                where = "over the wire"
-            else:
-                answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
-                where = "in this process"
-        finally:
+    async def _time_here(self, requests: Sequence[Request]) -> dict[str, Any]:
+        spec = self._run.spec
+        model = load_teacher(spec.teacher, spec.generation)
+        if spec.teacher.replay is not None:
             await model.close()
-        return {"where": where, "answers": answers, **profile_memory(model)}
+            return {"where": "recorded", "over_the_wire": False, **profile_memory(model)}
+        with self._run.events.progress("teacher latency", len(requests) + _WARM_UP, "answers") as progress:
+            try:
+                if isinstance(model, Remote):
+                    self._ledger.run = TEACHER
+                    budget = self._budget_for(model)
+                    answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
+                else:
+                    answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
+            finally:
+                await model.close()
+        wire = isinstance(model, Remote)
+        throughput = await self._levels_over_the_wire(model, requests) if isinstance(model, Remote) else []
+        where = "over the wire" if wire else "in this process"
+        return {"where": where, "over_the_wire": wire, "answers": answers, "throughput": throughput, **profile_memory(model)}
+
+    async def _levels_over_the_wire(self, teacher: Remote, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """Throughput of the levels that rates and budget allow; each is a model of its own, with so many calls in flight."""
+        spec, found = self._run.spec, []
+        for level in affordable_levels(spec, max(map(teacher.likely, requests))):
+            model = load_teacher(spec.teacher, spec.generation.model_copy(update={"concurrency": level}))
+            budget, rows = self._budget_for(model), spec.evaluation.throughput_rows
+            with self._run.events.progress(f"teacher, {level} at once", level_size(level, rows), "answers") as progress:
+                try:
+                    served = await serve_calls(model, requests, level, rows=rows, ledger=self._ledger, budget=budget, progress=progress)
+                except BudgetError as error:
+                    self._run.events.warn(f"the teacher's throughput with {level} calls in flight was not measured: {error}")
+                    break
+                finally:
+                    await model.close()
+            found += [] if served is None else [served.to_json()]
+        return found
 
     def _budget_for(self, teacher: Model) -> Budget:
         """What is left of the run's budget, the same for all that is asked here; the teacher's rates count what was asked before."""

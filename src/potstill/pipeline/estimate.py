@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from potstill.evaluation.levels import LONGEST_S, affordable_levels, level_size, local_levels
 from potstill.models.look_up import LocalModel
 from potstill.records import Example, Message
 from potstill.spec import RunSpec
@@ -121,6 +122,25 @@ def latency_bill(spec: RunSpec, test: Bill) -> Bill:
     calls = min(spec.evaluation.latency_rows, test.calls) + _WARM_UP
     share = calls / max(test.calls, 1)
     return Bill(calls, round(test.read * share), round(test.written * share))
+
+
+def throughput_bill(spec: RunSpec, test: Bill) -> Bill:
+    """The test questions that the teacher's endpoint is asked once more, several at once; about so many tokens each as all of them."""
+    likely = -(-test.tokens // max(test.calls, 1))
+    calls = sum(level_size(level, spec.evaluation.throughput_rows) for level in affordable_levels(spec, likely))
+    share = calls / max(test.calls, 1)
+    return Bill(calls, round(test.read * share), round(test.written * share))
+
+
+def throughput_seconds(spec: RunSpec, test: Bill, weights: float, machine: Machine) -> float:
+    """Seconds that a local model's throughput takes to measure: arithmetic or memory, whichever is waited for, up to a level's end."""
+    seconds = 0.0
+    for level in local_levels(spec):
+        size = level_size(level, spec.evaluation.throughput_rows)
+        bill = test.times(size / max(test.calls, 1))
+        whole = max(machine.asking(bill, weights), machine.timing(bill, weights) / level)
+        seconds += min(whole, LONGEST_S + whole * level / size)
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from potstill.pipeline.estimate import (
     latency_bill,
     measure_split,
     student_parameters,
+    throughput_seconds,
     training_seconds,
 )
 from potstill.spec import RunSpec
@@ -77,7 +78,8 @@ def stage_seconds(spec: RunSpec, load: Load, machine: Machine) -> dict[StageName
 
 
 def _examining(spec: RunSpec, load: Load, weights: float, machine: Machine) -> float:
-    return machine.asking(load.test, weights) + machine.timing(latency_bill(spec, load.test), weights) + _PROCESS_SECONDS
+    clock = machine.timing(latency_bill(spec, load.test), weights) + throughput_seconds(spec, load.test, weights, machine)
+    return machine.asking(load.test, weights) + clock + _PROCESS_SECONDS
 
 
 def _load_of(run: Run) -> Load | None:
