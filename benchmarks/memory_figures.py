@@ -2,10 +2,10 @@
 
     python benchmarks/memory_figures.py [MODEL ...] [--rows 6] [--tokens 24]
 
-"same": the process that measures a model for an evaluation, run under `time`; its own `peak_bytes` against the maximum resident set size that
-`time` was told by the kernel when the process ended. (The kernel forgets the maximum where the process resets its peak after the warm-up, so
-both are the peak since then.) "apart": a process that loads the same model and answers the same questions, and measures nothing, under
-`time`; against the higher of `peak_loading_bytes` and `peak_bytes`. Needs GNU time (`apt-get install time`).
+"same": the process that measures a model for an evaluation, run under `time`; its own `peak_bytes` against the maximum resident set size
+that `time` was told by the kernel when the process ended. (The kernel forgets the maximum where the process resets its peak after the
+warm-up, so both are the peak since then.) "apart": a process that loads the same model and answers the same questions, and measures
+nothing, under `time`; against the higher of `peak_loading_bytes` and `peak_bytes`. Needs GNU time (`apt-get install time`).
 
 `time` is started by a shell: the maximum of a process that a large one starts by vfork is that of the large one.
 """
