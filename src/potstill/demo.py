@@ -41,7 +41,7 @@ student:
   carve: {{layers: {layers}, vocabulary: data}}   # cut out of the teacher
 targets: {{positions: all}}                       # learn from the teacher's probabilities on every token
 training: {{epochs: {epochs}, batch_size: 8, learning_rate: {learning_rate}, evaluations: 2, validation_rows: {validation}}}
-evaluation: {{latency_rows: {latency_rows}}}
+evaluation: {{latency_rows: {latency_rows}, concurrency: [1, 8]}}
 seed: 0
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from potstill.cli.past import Past
-from potstill.cli.rehearse import CASES, EVALUATION, LATENCY, Case, Takes, is_endpoint
+from potstill.cli.rehearse import CASES, EVALUATION, LATENCY, THROUGHPUT, Case, Takes, is_endpoint
 from potstill.models.load import endpoint_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel
@@ -18,6 +18,7 @@ from potstill.pipeline.estimate import (
     bill_of,
     latency_bill,
     student_parameters,
+    throughput_seconds,
     training_seconds,
 )
 from potstill.records import Cost
@@ -27,6 +28,7 @@ from potstill.spec.sections import OtherSpec, TeacherSpec
 _CALL_SECONDS = 1.0
 _TOKENS_A_SECOND = 50.0
 """What an endpoint is assumed to take to begin an answer, and to write at, until it has shown its own pace."""
+_AFTER_GENERATION = (EVALUATION, LATENCY, THROUGHPUT)
 Line = tuple[str, str]
 
 
@@ -109,7 +111,7 @@ class Forecast:
         if price.per_gpu_hour is not None:
             seconds = self._seconds(place, whole)
             return None if seconds is None else seconds / 3600 * price.per_gpu_hour * price.gpus
-        later = sum((self.takes.total(case, part=part, model=place) for part in (EVALUATION, LATENCY)), Bill())
+        later = sum((self.takes.total(case, part=part, model=place) for part in _AFTER_GENERATION), Bill())
         generating = _token_dollars(whole, price) - _token_dollars(later, price)
         if bought and self.spec.generation.mode == "batch":
             from potstill.models.batch_parts import PRICE  # brings the event loop
@@ -146,13 +148,16 @@ class Forecast:
         return sum(known) if self.spec.generation.route == "cascade" else max(known)
 
     def _before_evaluation(self, case: Case, place: int) -> Bill:
-        parts = dict.fromkeys(part for part, _, _ in self.takes.bills if part not in (EVALUATION, LATENCY))
+        parts = dict.fromkeys(part for part, _, _ in self.takes.bills if part not in _AFTER_GENERATION)
         return sum((self.takes.total(case, part=part, model=place) for part in parts), Bill())
 
     def _seconds(self, place: int, bill: Bill) -> float | None:
         model = self.takes.models[place]
         if is_local(model):
-            return self._local_seconds(model, bill, Bill())
+            found, machine = self.local.get(model.title), assumed_machine()
+            if found is None or found.parameters is None or machine is None:
+                return None
+            return machine.asking(bill, found.parameters)
         return self._endpoint_seconds(model, bill) if is_endpoint(model) else 0.0
 
     def _endpoint_seconds(self, model: TeacherSpec, bill: Bill, *, alone: bool = False) -> float:
@@ -160,10 +165,6 @@ class Forecast:
         seconds = (begun + bill.written / _TOKENS_A_SECOND) / (1 if alone else self.spec.generation.concurrency)
         calls, tokens = model.requests_per_minute, model.tokens_per_minute
         return max(seconds, bill.calls / calls * 60 if calls else 0.0, bill.tokens / tokens * 60 if tokens else 0.0)
-
-    def _local_seconds(self, model: TeacherSpec, together: Bill, alone: Bill) -> float | None:
-        found = self.local.get(model.title)
-        return None if found is None else _answering_seconds(found.parameters, together, alone)
 
     def _budget_text(self) -> str | None:
         if self.spec.generation.budget == BudgetSpec(when_reached=self.spec.generation.budget.when_reached):
@@ -201,9 +202,9 @@ class Forecast:
 
     def _evaluating_seconds(self, student: LocalModel | None, test: SplitSize) -> float | None:
         weights = None if student is None else student_parameters(self.spec, student)
-        own = _answering_seconds(weights, bill_of(test), latency_bill(self.spec, bill_of(test)))
+        own = _answering_seconds(self.spec, weights, bill_of(test), latency_bill(self.spec, bill_of(test)))
         plain = ["sft"] if self.spec.training.compare_with_sft else []
-        each = [self._examining_seconds() if system == "teacher" else own for system in (*self.spec.evaluation.systems, *plain)]
+        each = [self._examining_seconds(test) if system == "teacher" else own for system in (*self.spec.evaluation.systems, *plain)]
         each += [self._other_seconds(other, own) for other in self.spec.evaluation.compare]
         return None if None in each else sum(seconds or 0.0 for seconds in each)
 
@@ -216,23 +217,30 @@ class Forecast:
         places = [place for place, model in enumerate(self.takes.models) if model.title == other.title]
         if not places:
             return 0.0
-        together, alone = (self.takes.total("likely", part=part, model=places[-1]) for part in (EVALUATION, LATENCY))
-        return self._endpoint_seconds(other.model, together) + self._endpoint_seconds(other.model, alone, alone=True)
+        return self._endpoint_examined(places[-1])
 
-    def _examining_seconds(self) -> float | None:
+    def _examining_seconds(self, test: SplitSize) -> float | None:
         teacher = self.spec.teacher
-        together, alone = (self.takes.total("likely", part=part, model=0) for part in (EVALUATION, LATENCY))
         if is_local(teacher):
-            return self._local_seconds(teacher, together, alone)
-        if not is_endpoint(teacher):
-            return 0.0
-        return self._endpoint_seconds(teacher, together) + self._endpoint_seconds(teacher, alone, alone=True)
+            found = self.local.get(teacher.title)
+            together, alone = (self.takes.total("likely", part=part, model=0) for part in (EVALUATION, LATENCY))
+            steps = max(1, together.calls // max(test.questions, 1))
+            return None if found is None else _answering_seconds(self.spec, found.parameters, together, alone, steps)
+        return self._endpoint_examined(0) if is_endpoint(teacher) else 0.0
+
+    def _endpoint_examined(self, place: int) -> float:
+        together, alone, throughput = (self.takes.total("likely", part=part, model=place) for part in _AFTER_GENERATION)
+        model = self.takes.models[place]
+        return self._endpoint_seconds(model, together + throughput) + self._endpoint_seconds(model, alone, alone=True)
 
 
-def _answering_seconds(parameters: float | None, together: Bill, alone: Bill) -> float | None:
-    """Seconds of a local model that answers in batches, and some questions once more one by one."""
+def _answering_seconds(spec: RunSpec, parameters: float | None, test: Bill, alone: Bill, steps: int = 1) -> float | None:
+    """Seconds of a local model that answers in batches, and some questions once more one by one, and several at once."""
     machine = assumed_machine()
-    return None if parameters is None or machine is None else machine.asking(together, parameters) + machine.timing(alone, parameters)
+    if parameters is None or machine is None:
+        return None
+    throughput = throughput_seconds(spec, test, parameters, machine, steps)
+    return machine.asking(test, parameters) + machine.timing(alone, parameters) + throughput
 
 
 def _token_dollars(bill: Bill, price: PriceSpec) -> float:

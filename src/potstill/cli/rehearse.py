@@ -16,7 +16,7 @@ from potstill.cli.past import Past, judge_of, silent_panel
 from potstill.generation.routing import ROUTES
 from potstill.models.locate import ECHO, is_local
 from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk, together
-from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
+from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows, throughput_bill
 from potstill.records import Completion, Example, Message, Sampling, question_of
 from potstill.spec.sections import ExpandSpec, PromptingSpec, RunSpec, TeacherSpec
 from potstill.tasks import answer_tokens
@@ -40,7 +40,7 @@ _SURPLUS = 1.3
 """So many times the wanted prompts are asked for, as in `generation.expand`."""
 _WORDS_OF_A_WISH = Message("user", " the" * 60)
 TRAINING, VALIDATION, QUALIFYING, WRITING = "training rows", "validation rows", "qualification", "new prompts"
-EVALUATION, LATENCY = "the evaluation", "latency"
+EVALUATION, LATENCY, THROUGHPUT = "the evaluation", "latency", "throughput"
 T = TypeVar("T")
 
 
@@ -130,6 +130,8 @@ class Rehearsal:
             whole = play.bills[place].times(len(test) / max(len(sample), 1))
             self.takes.add(EVALUATION, place, case, whole)
             self.takes.add(LATENCY, place, case, latency_bill(self.spec, whole, strategy.steps))
+            if is_endpoint(self.takes.models[place]):
+                self.takes.add(THROUGHPUT, place, case, throughput_bill(self.spec, self.takes.models[place], whole, strategy.steps))
 
     def _rows(self, part: str, rows: Sequence[Example]) -> None:
         sample = sample_rows(rows)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
 
 Timing = dict[str, float | int]
+_SAMPLES_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,20 @@ def summarise(answers: Sequence[Timed]) -> Timing:
         "tokens_per_s": _rate(answers),
         "n": len(answers),
     }
+
+
+def describe(answers: Sequence[Timed]) -> dict[str, Any]:
+    """The figures of `summarise` as `scores.json` holds them: `latency_s` (`p50`, `p95`, `p99`, and up to 500 `samples` in the order of the
+    questions, so that those of two systems pair), and `first_token_s` (`p50`, `p95`) where it is known, beside the other keys."""
+    seconds = [answer.seconds for answer in answers]
+    firsts = [answer.first_s for answer in answers if answer.first_s is not None]
+    plain = {key: value for key, value in summarise(answers).items() if key != "first_token_s"}
+    first = {"first_token_s": _percentiles(firsts, (50, 95))} if firsts else {}
+    return {**plain, "latency_s": {**_percentiles(seconds, (50, 95, 99)), "samples": seconds[:_SAMPLES_KEPT]}, **first}
+
+
+def _percentiles(seconds: Sequence[float], percents: Sequence[int]) -> dict[str, float]:
+    return {f"p{percent}": float(np.percentile(seconds, percent)) for percent in percents}
 
 
 def _rate(answers: Sequence[Timed]) -> float:

@@ -1,7 +1,7 @@
-"""Latency and memory of a local model, alone in a fresh process: `python -m potstill.evaluation.measure`.
+"""Latency, memory, energy and throughput of a local model, alone in a fresh process: `python -m potstill.evaluation.measure`.
 
-The process reads one JSON request from standard input, and writes one JSON object a line to standard output: `{"answered": k}` after
-each answer, then `{"measured": {...}}` or `{"problem": "..."}`.
+The process reads one JSON request from standard input, and writes one JSON object a line to standard output: `{"answered": n}` after
+each n answers, then `{"measured": {...}}` or `{"problem": "..."}`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -17,11 +18,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from potstill.errors import ModelError, PotstillError
+from potstill.evaluation.energy import EnergyMeter, accelerator_counters, processor_counters
 from potstill.evaluation.latency import Timed, time_each
 from potstill.evaluation.memory import count_weights, disk_bytes, process_memory, reset_peak, shipped_bytes, storage_format
+from potstill.evaluation.throughput import serve_batches
+from potstill.models.base import Model
+from potstill.models.folder import check_folder
 from potstill.records import Message, Request, Sampling
 from potstill.spec import WeightsSpec
 
@@ -31,17 +37,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MeasureRequest:
-    """What to measure: which weights, on which questions, with how many torch threads, after how many uncounted answers."""
+    """What to measure: which weights, on which questions, with how many torch threads, after how many uncounted answers.
+
+    `levels` are how many questions are in flight where throughput is measured, each level with `level_rows` questions about. `calls` are
+    how many of the requests each question takes, one after the other; none: one each.
+    """
 
     weights: WeightsSpec
     requests: tuple[Request, ...]
     threads: int
     warm_up: int = 1
+    levels: tuple[int, ...] = ()
+    level_rows: int = 1
+    calls: tuple[int, ...] = ()
+
+    @property
+    def questions(self) -> list[tuple[Request, ...]]:
+        """The requests of each question."""
+        waiting = iter(self.requests)
+        return [tuple(itertools.islice(waiting, count)) for count in self.calls or (1,) * len(self.requests)]
 
     def to_json(self) -> dict[str, Any]:
         """The request as the process reads it."""
         asked = [{"messages": [m.to_json() for m in r.messages], "sampling": dataclasses.asdict(r.sampling)} for r in self.requests]
-        return {"weights": self.weights.model_dump(mode="json"), "requests": asked, "threads": self.threads, "warm_up": self.warm_up}
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return {"weights": self.weights.model_dump(mode="json"), "requests": asked, **plain}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> MeasureRequest:
@@ -50,16 +70,21 @@ class MeasureRequest:
             Request(tuple(Message(m["role"], m["content"]) for m in asked["messages"]), _sampling(asked["sampling"]))
             for asked in row["requests"]
         )
-        return cls(WeightsSpec.model_validate(row["weights"]), requests, row["threads"], row["warm_up"])
+        several = {name: tuple(row[name]) for name in ("levels", "calls")}
+        return cls(WeightsSpec.model_validate(row["weights"]), requests, **{**{name: row[name] for name in _PLAIN}, **several})
 
 
-def measure_alone(request: MeasureRequest, on_answer: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Measure a local model in a process of its own; `on_answer` is called after each answer, uncounted ones included.
+_PLAIN = ("threads", "warm_up", "levels", "level_rows", "calls")
+
+
+def measure_alone(request: MeasureRequest, on_answers: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+    """Measure a local model in a process of its own; `on_answers` is told how many answers came, uncounted ones included.
 
     Keys: `answers` (a Timed each, None: failed), `load_s`, `threads`, `device`; `parameters`, `weights_bytes`, `disk_bytes`, `storage`
-    (the numbers' format there), `shipped_bytes` (None: what is measured is what was published); `empty_bytes` (resident before the
-    model was loaded), `peak_bytes` (most while answering), `peak_above_empty_bytes`, `anonymous_bytes`, `file_bytes` (resident after the
-    last answer), `peak_gpu_bytes`: None where the system does not tell.
+    (the numbers' format there), `shipped_bytes` (None: what is measured is what was published); `empty_bytes` (resident with all
+    libraries, before the model was loaded), `peak_bytes` (most while answering one at a time), `peak_above_empty_bytes`,
+    `peak_loading_bytes` (most before that), `anonymous_bytes`, `file_bytes` (resident after the last of those answers), `peak_gpu_bytes`;
+    `energy_joules_per_request`, `energy_counted`; `throughput` (by level, as `Served.to_json`). None where the system does not tell.
     Raises ModelError where the model cannot be loaded or the process dies.
     """
     with tempfile.TemporaryFile() as complaints:
@@ -70,7 +95,7 @@ def measure_alone(request: MeasureRequest, on_answer: Callable[[], None] = lambd
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, encoding="utf-8", env=environment
         )
         try:
-            last = _converse(child, request, on_answer)
+            last = _converse(child, request, on_answers)
         finally:
             child.kill()
             child.wait()
@@ -101,26 +126,31 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
     from potstill.models.locate import locate
 
     torch.set_num_threads(request.threads)
+    path = locate(request.weights)
+    _bring_libraries(path, request.weights)
     empty = process_memory()
     started = time.perf_counter()
-    model = load_local(request.weights, batch_size=1)
+    model = load_local(request.weights, batch_size=max((1, *request.levels)))
     load_s = time.perf_counter() - started
-    answered = 0
+    meter = EnergyMeter([*processor_counters(), *accelerator_counters(_accelerator(model.module))])
+    loading, answered = process_memory(), 0
 
     def on_answer() -> None:
-        nonlocal answered
+        nonlocal answered, loading
         answered += 1
         if answered == request.warm_up:
-            reset_peak()
-        _tell(results, {"answered": answered})
+            loading = process_memory()
+            _count_from_here(meter)
+        _tell(results, {"answered": 1})
 
     answers = await time_each(model, request.requests, warm_up=request.warm_up, on_answer=on_answer)
-    full = process_memory()
+    joules, full = meter.joules(), process_memory()
+    peak_gpu = torch.cuda.max_memory_allocated(model.module.device) if model.module.device.type == "cuda" else None
     parameters, weights_bytes = count_weights(model.module)
     device = _device_name(model.module)
     above = None if full.peak is None or empty.resident is None else full.peak - empty.resident
+    throughput = await _throughput(model, request, results)
     await model.close()
-    path = locate(request.weights)
     return {
         "answers": [None if timed is None else dataclasses.asdict(timed) for timed in answers],
         "load_s": load_s,
@@ -134,10 +164,56 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
         "empty_bytes": empty.resident,
         "peak_bytes": full.peak,
         "peak_above_empty_bytes": above,
+        "peak_loading_bytes": loading.peak,
         "anonymous_bytes": full.anonymous,
         "file_bytes": full.file,
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        "peak_gpu_bytes": peak_gpu,
+        "energy_joules_per_request": None if joules is None else joules / len(answers),
+        "energy_counted": list(meter.counted),
+        "throughput": throughput,
     }
+
+
+def _bring_libraries(path: Path, weights: WeightsSpec) -> None:
+    """Have everything imported that a model of this kind needs, so that what comes on top is the model itself."""
+    import torch
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, modeling_utils  # noqa: F401
+
+    from potstill.models import transformers_local  # noqa: F401
+    from potstill.models.weights import load_config
+
+    if path.is_dir():
+        check_folder(path)
+        with torch.device("meta"):  # the architecture without its weights
+            AutoModelForCausalLM.from_config(load_config(weights), trust_remote_code=weights.trust_remote_code)
+
+
+async def _throughput(model: Model, request: MeasureRequest, results: IO[str]) -> list[dict[str, Any]]:
+    levels = []
+    for concurrency in request.levels:
+        served = await serve_batches(
+            model, request.questions, concurrency, rows=request.level_rows, on_answers=lambda n: _tell(results, {"answered": n})
+        )
+        levels += [] if served is None else [served.to_json()]
+    return levels
+
+
+def _count_from_here(meter: EnergyMeter) -> None:
+    """What loading and the first answers took is over."""
+    import torch
+
+    reset_peak()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    meter.start()
+
+
+def _accelerator(module: nn.Module) -> str | None:
+    """The id of the NVIDIA accelerator that holds the model."""
+    import torch
+
+    device = next(module.parameters()).device
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" and torch.version.cuda else None
 
 
 def _device_name(module: nn.Module) -> str:
@@ -147,7 +223,7 @@ def _device_name(module: nn.Module) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _converse(child: subprocess.Popen[str], request: MeasureRequest, on_answer: Callable[[], None]) -> dict[str, Any]:
+def _converse(child: subprocess.Popen[str], request: MeasureRequest, on_answers: Callable[[int], None]) -> dict[str, Any]:
     """Ask, and listen until the process has no more to say; returns its last word (none: it died)."""
     assert child.stdin is not None
     assert child.stdout is not None
@@ -158,7 +234,7 @@ def _converse(child: subprocess.Popen[str], request: MeasureRequest, on_answer: 
             said: dict[str, Any] = json.loads(line)
             if "answered" not in said:
                 return said
-            on_answer()
+            on_answers(said["answered"])
     status = child.wait()
     return {"problem": f"it was ended by signal {-status}; the machine may have too little memory"} if status < 0 else {}
 

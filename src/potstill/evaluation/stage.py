@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from potstill.data.labels import load_labels
@@ -40,7 +41,7 @@ from potstill.tasks.metrics.base import Metric
 NAME: StageName = "evaluate"
 DISCARD = ("predictions", "questions.jsonl", "scores.json")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
 _HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p", "adapt"}
 
@@ -147,12 +148,25 @@ def _summarise(run: Run, metrics: Sequence[Metric], agreement: Metric, questions
         "primary": metrics[0].name if metrics else None,
         "metrics": {metric.name: {"title": metric.title, "higher_is_better": metric.higher_is_better} for metric in metrics},
         "systems": {
-            system: {**count_replies(found), "scores": scores_to_json(compared.scores[system]) if compared else {}}
+            system: {
+                **count_replies(found),
+                "tokens_per_request": _mean_tokens(found),
+                "scores": scores_to_json(compared.scores[system]) if compared else {},
+            }
             for system, found in replies.items()
         },
         "comparisons": comparison_to_json(compared) if compared else {},
         "agreement": None if agreed is None else _agreement_to_json(agreement, agreed),
     }
+
+
+def _mean_tokens(replies: Sequence[Reply]) -> dict[str, float] | None:
+    """Tokens `read` and `written` a question, in the system's own tokens; None where they are not known."""
+    usages = [reply.completion.usage for reply in replies if not (reply.failed or reply.no_room)]
+    usages = [usage for usage in usages if usage.input_tokens]
+    if not usages:
+        return None
+    return {"read": fmean(usage.input_tokens for usage in usages), "written": fmean(usage.output_tokens for usage in usages)}
 
 
 def _agreement_to_json(metric: Metric, agreed: Comparison) -> dict[str, Any]:

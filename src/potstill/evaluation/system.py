@@ -19,8 +19,8 @@ Kind = Literal["teacher", "baseline", "student", "sft", "endpoint", "model", "ru
 class System:
     """One that is examined: what it is called in files (`name`) and by people (`title`), and how it is had (`load`).
 
-    `weights` are those of a local model, which is measured in a process of its own; None: it is not one. Answers of a `charged` one count
-    against the run's budget.
+    `weights` are those of a local model, which is measured in a process of its own; None: it is not one. `asked` is the section of the spec
+    that names a model; what such a one is asked counts against the run's budget.
     """
 
     name: str
@@ -28,14 +28,19 @@ class System:
     kind: Kind
     load: Callable[[], Model]
     weights: WeightsSpec | None = None
-    charged: bool = False
+    asked: TeacherSpec | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its answers are played back, so that there is nothing to time."""
+        return self.asked is not None and self.asked.replay is not None
 
 
 def asked_model(spec: RunSpec, model: TeacherSpec, name: str, kind: Kind) -> System:
     """A model that a section of the spec names: loaded here, or behind an endpoint."""
     weights = weights_of(model) if is_local(model) else None
     title = Path(model.title).name if Path(model.title).is_absolute() else model.title
-    return System(name, title, kind, lambda: load_teacher(model, spec.generation), weights, charged=True)
+    return System(name, title, kind, lambda: load_teacher(model, spec.generation), weights, model)
 
 
 def trained_model(spec: RunSpec, folder: str, name: str, kind: Kind, *, title: str | None = None) -> System:

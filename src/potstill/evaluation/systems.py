@@ -7,22 +7,25 @@ import contextlib
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from potstill.errors import ModelError
+from potstill.errors import BudgetError, ModelError
 from potstill.evaluation.compare import TEACHER
-from potstill.evaluation.latency import Timed, summarise, time_each, time_recorded
+from potstill.evaluation.latency import Timed, describe, time_each, time_recorded
+from potstill.evaluation.levels import affordable_levels, level_size, local_levels
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
 from potstill.evaluation.predict import Question, Reply, ask_questions
 from potstill.evaluation.roster import roster
 from potstill.evaluation.system import System
 from potstill.evaluation.taught import Prompting, ask_as_taught, open_prompting
+from potstill.evaluation.throughput import one_at_a_time, serve_calls
 from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget, Caps
+from potstill.models.load import load_teacher
 from potstill.models.recall import last_minute, recall_calls, recall_ledger
 from potstill.records import Cost, Request
-from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
 from potstill.store.ledger_sums import Recent
 from potstill.store.run import Run
@@ -50,19 +53,28 @@ class Examiner:
         return asyncio.run(self._ask(self.systems[system], questions))
 
     def measure(self, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]) -> dict[str, dict[str, Any]]:
-        """Measurements of each system of `replies`: `where`, latency, rate, memory, sizes; all are timed on the same questions.
+        """Measurements of each system of `replies`: `where`, latency, throughput, memory, sizes; all are timed on the same questions.
 
-        A local model is measured in a process of its own; an endpoint over the wire, from here. What was asked in several calls is timed
-        in all of them. Raises ModelError where no question was answered by all.
+        A local model is measured in a process of its own; an endpoint over the wire, from here; recorded answers are not timed. What was
+        asked in several calls is timed in all of them. Raises ModelError where no question was answered by all.
         """
         answered = [index for index in range(len(questions)) if all(_arrived(found[index]) for found in replies.values())]
         chosen = _evenly(answered, self._run.spec.evaluation.latency_rows)
         measured = {name: self._time(self.systems[name], [found[index].requests for index in chosen]) for name, found in replies.items()}
-        answers = {name: found.pop("answers") for name, found in measured.items()}
+        answers = {name: found.pop("answers") for name, found in measured.items() if "answers" in found}
         common = [place for place in range(len(chosen)) if all(found[place] is not None for found in answers.values())]
-        if not common:
+        if answers and not common:
             raise ModelError("no question was answered by every system while latency was measured; run the same command again")
-        return {name: {**found, **summarise([answers[name][place] for place in common])} for name, found in measured.items()}
+        for name, found in answers.items():
+            timed = [found[place] for place in common]
+            measured[name] |= describe(timed)
+            if 1 in self._run.spec.evaluation.concurrency:
+                measured[name]["throughput"] = [one_at_a_time(timed).to_json(), *measured[name]["throughput"]]
+        for name, found in measured.items():
+            if self.systems[name].asked is not None:
+                self._ledger.run = name
+                found["dollars"] = self._ledger.dollars()
+        return measured
 
     async def _ask(self, system: System, questions: Sequence[Question]) -> list[Reply]:
         model, task, prompting = system.load(), self._task, self._prompting if system.name == TEACHER else None
@@ -70,7 +82,7 @@ class Examiner:
         steps = 1 if prompting is None else prompting.strategy.steps
         try:
             with self._run.events.progress(f"{system.name} answers", len(questions) * steps, "answers") as progress:
-                budget = self._budget_for(model) if system.charged else None
+                budget = self._budget_for(model) if system.asked is not None else None
                 if prompting is None:
                     return await ask_questions(model, task, questions, self._ledger, progress=progress, budget=budget)
                 return await ask_as_taught(model, task, questions, self._ledger, prompting, progress=progress, budget=budget)
@@ -79,29 +91,59 @@ class Examiner:
 
     def _time(self, system: System, asked: Sequence[tuple[Request, ...]]) -> dict[str, Any]:
         """The measurements of one system; `answers` holds what each question took, all its requests together."""
-        requests = list(itertools.chain.from_iterable(asked))
-        with self._run.events.progress(f"{system.name} latency", len(requests) + _WARM_UP, "answers") as progress:
-            if system.weights is None:
-                found = asyncio.run(self._time_here(system, requests, progress))
-            else:
-                request = MeasureRequest(system.weights, tuple(requests), _threads(), _WARM_UP)
-                found = {"where": "in a process of its own", **measure_alone(request, progress.advance)}
-        return {**found, "answers": _by_question(found["answers"], [len(one) for one in asked])}
+        if system.recorded:
+            return {"where": "recorded", "over_the_wire": False, **profile_memory(system.load())}
+        requests, counts = list(itertools.chain.from_iterable(asked)), [len(one) for one in asked]
+        if system.weights is None:
+            found = asyncio.run(self._time_here(system, asked, requests))
+        else:
+            found = self._time_alone(system, MeasureRequest(system.weights, tuple(requests), _threads(), _WARM_UP, calls=tuple(counts)))
+        return {**found, "answers": _by_question(found["answers"], counts)}
 
-    async def _time_here(self, system: System, requests: Sequence[Request], progress: Progress) -> dict[str, Any]:
+    def _time_alone(self, system: System, request: MeasureRequest) -> dict[str, Any]:
+        levels, rows = tuple(local_levels(self._run.spec)), self._run.spec.evaluation.throughput_rows
+        calls = len(request.requests) / max(len(request.calls), 1)
+        expected = len(request.requests) + _WARM_UP + sum(round(level_size(level, rows) * calls) for level in levels)
+        with self._run.events.progress(f"{system.name} latency", expected, "answers") as progress:
+            measured = measure_alone(replace(request, levels=levels, level_rows=rows), progress.advance)
+            progress.finish()
+        return {"where": "in a process of its own", "over_the_wire": False, **measured}
+
+    async def _time_here(self, system: System, asked: Sequence[tuple[Request, ...]], requests: Sequence[Request]) -> dict[str, Any]:
         model = system.load()
-        try:
-            if isinstance(model, Remote):
-                self._ledger.run = system.name
-                budget = self._budget_for(model)
-                answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
-                where = "over the wire"
-            else:
-                answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
-                where = "in this process"
-        finally:
-            await model.close()
-        return {"where": where, "answers": answers, **profile_memory(model)}
+        wire = isinstance(model, Remote)
+        with self._run.events.progress(f"{system.name} latency", len(requests) + _WARM_UP, "answers") as progress:
+            try:
+                if isinstance(model, Remote):
+                    self._ledger.run = system.name
+                    budget = self._budget_for(model)
+                    answers = await time_recorded(model, requests, self._ledger, budget, warm_up=_WARM_UP, on_answer=progress.advance)
+                else:
+                    answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
+            finally:
+                await model.close()
+        throughput = await self._levels_over_the_wire(system, model, asked) if isinstance(model, Remote) else []
+        where = "over the wire" if wire else "in this process"
+        return {"where": where, "over_the_wire": wire, "answers": answers, "throughput": throughput, **profile_memory(model)}
+
+    async def _levels_over_the_wire(self, system: System, endpoint: Remote, asked: Sequence[tuple[Request, ...]]) -> list[dict[str, Any]]:
+        """Throughput of the levels that rates and budget allow; each is a model of its own, with so many calls in flight."""
+        assert system.asked is not None, "an endpoint is named by the spec"
+        spec, found, name, calls = self._run.spec, [], system.name, max(map(len, asked))
+        tokens = max(endpoint.likely(request) for question in asked for request in question)
+        for level in affordable_levels(spec, system.asked, tokens, calls):
+            model = load_teacher(system.asked, spec.generation.model_copy(update={"concurrency": level}))
+            budget, rows = self._budget_for(model), spec.evaluation.throughput_rows
+            with self._run.events.progress(f"{name}, {level} at once", level_size(level, rows) * calls, "answers") as progress:
+                try:
+                    served = await serve_calls(model, asked, level, rows=rows, ledger=self._ledger, budget=budget, progress=progress)
+                except BudgetError as error:
+                    self._run.events.warn(f"the throughput of {name} with {level} calls in flight was not measured: {error}")
+                    break
+                finally:
+                    await model.close()
+            found += [] if served is None else [served.to_json()]
+        return found
 
     def _budget_for(self, model: Model) -> Budget:
         """What is left of the run's budget, the same for all that is asked here; the model's rates count what was asked before."""
@@ -122,7 +164,7 @@ class Examiner:
         """What earlier processes have spent on this evaluation: what systems were asked that are paid for, and how long it took."""
         asking = self._ledger.run
         found = []
-        for name in (system.name for system in self.systems.values() if system.charged):
+        for name in (system.name for system in self.systems.values() if system.asked is not None):
             self._ledger.run = name
             found.append((self._ledger.spent(), self._ledger.seconds_asked()))
         self._ledger.run = asking

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from potstill.evaluation.levels import LONGEST_S, affordable_levels, level_size, local_levels
 from potstill.models.look_up import LocalModel
 from potstill.records import Example, Message
-from potstill.spec import PromptingSpec, RunSpec
+from potstill.spec import PromptingSpec, RunSpec, TeacherSpec
 from potstill.tasks.base import Task
 from potstill.tasks.prompting import build_strategy
 from potstill.tasks.prompting.examples import choose_examples
@@ -149,6 +150,27 @@ def latency_bill(spec: RunSpec, test: Bill, steps: int = 1) -> Bill:
     calls = min(spec.evaluation.latency_rows * steps, test.calls) + _WARM_UP
     share = calls / max(test.calls, 1)
     return Bill(calls, round(test.read * share), round(test.written * share))
+
+
+def throughput_bill(spec: RunSpec, endpoint: TeacherSpec, test: Bill, steps: int = 1) -> Bill:
+    """The test questions that an endpoint is asked once more, several at once, each in so many calls of about so many tokens as all."""
+    likely = -(-test.tokens // max(test.calls, 1))
+    levels = affordable_levels(spec, endpoint, likely, steps)
+    calls = steps * sum(level_size(level, spec.evaluation.throughput_rows) for level in levels)
+    share = calls / max(test.calls, 1)
+    return Bill(calls, round(test.read * share), round(test.written * share))
+
+
+def throughput_seconds(spec: RunSpec, test: Bill, weights: float, machine: Machine, steps: int = 1) -> float:
+    """Seconds that a local model's throughput takes to measure: arithmetic or memory, whichever is waited for, up to a level's end; each
+    question is asked in so many calls."""
+    seconds = 0.0
+    for level in local_levels(spec):
+        size = level_size(level, spec.evaluation.throughput_rows)
+        bill = test.times(size * steps / max(test.calls, 1))
+        whole = max(machine.asking(bill, weights), machine.timing(bill, weights) / level)
+        seconds += min(whole, LONGEST_S + whole * level / size)
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)

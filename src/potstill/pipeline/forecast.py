@@ -19,6 +19,7 @@ from potstill.pipeline.estimate import (
     latency_bill,
     measure_split,
     student_parameters,
+    throughput_seconds,
     told_bill,
     told_tokens,
     training_seconds,
@@ -94,7 +95,8 @@ def _examining(spec: RunSpec, load: Load, system: str, machine: Machine) -> floa
         if spec.examined_as_taught:
             asked = told_bill(spec.generation.prompting, load.test, load.told)
             steps = asked.calls // max(load.test.calls, 1)
-    return machine.asking(asked, weights) + machine.timing(latency_bill(spec, asked, steps), weights) + _PROCESS_SECONDS
+    clock = machine.timing(latency_bill(spec, asked, steps), weights) + throughput_seconds(spec, asked, weights, machine, steps)
+    return machine.asking(asked, weights) + clock + _PROCESS_SECONDS
 
 
 def _load_of(run: Run) -> Load | None:

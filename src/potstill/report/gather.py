@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from potstill.models import catalogue
 from potstill.report.charts import Point
+from potstill.report.cost import Measured, reckon_cost
 from potstill.report.distillation import told
 from potstill.report.machine import describe_machine, package_versions
 from potstill.spec import RunSpec
@@ -23,12 +24,13 @@ _REPLY_KEYS = ("text", "answer", "finish_reason", "scores", "probabilities")
 
 
 def gather_report(run: Run) -> dict[str, Any]:
-    """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`.
+    """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`, and under `cost` where a
+    machine is paid by the hour.
 
     Keys: `schema_version`, `potstill`, `name`, `seed`, `evaluation` (`scores.json` without its timings), `data`, `generation`,
     `training` (what those stages wrote of themselves), `adaptation` (likewise, where the teacher was adapted), `sft` and `distillation`
-    (where the student is compared with plain fine-tuning), `spec` (without anybody's folders), `models` (what the catalogue knows of them),
-    `versions`, `machine`, `timings`.
+    (where the student is compared with plain fine-tuning), `cost` (`reckon_cost`), `spec` (without anybody's folders), `models` (what the
+    catalogue knows of them), `versions`, `machine`, `timings`.
     """
     evaluation = read_json(run.path("evaluation", "scores.json"))
     systems = evaluation.pop("timings")
@@ -47,6 +49,8 @@ def gather_report(run: Run) -> dict[str, Any]:
         steady[name] = {key: value for key, value in part.items() if key not in CLOCK_KEYS}
         clock[name] = {key: value for key, value in part.items() if key in CLOCK_KEYS}
     versions = package_versions()
+    stages = _stage_seconds(run)
+    cost = reckon_cost(run.spec, Measured(evaluation, systems, stages, parts["generation"]))
     if run.spec.training.compare_with_sft:
         steady["distillation"] = told(evaluation)
     return {
@@ -56,11 +60,12 @@ def gather_report(run: Run) -> dict[str, Any]:
         "seed": run.spec.seed,
         "evaluation": evaluation,
         **steady,
+        "cost": cost,
         "spec": public_spec(run.spec),
         "models": {"teacher": _known(run.spec.teacher.model), "student": _known(run.spec.student.model or run.spec.teacher.model)},
         "versions": versions,
         "machine": describe_machine(),
-        "timings": {"systems": systems, "stages": _stage_seconds(run), **{name: found for name, found in clock.items() if found}},
+        "timings": {"systems": systems, "stages": stages, **{name: found for name, found in clock.items() if found}},
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from potstill.report.cost import cost_sentence
 from potstill.report.pictures import MEMORY, Report, measured, memory_key, primary_title, systems_of
 from potstill.report.table import OVER_THE_WIRE, bracket_text, kept_text
 from potstill.report.units import (
@@ -13,6 +14,7 @@ from potstill.report.units import (
     bytes_text,
     change_text,
     count_text,
+    dollars_text,
     duration_text,
     percent_text,
     score_text,
@@ -105,8 +107,8 @@ def lm_eval_grid(report: Report) -> Grid | None:
 
 
 def cost_grid(report: Report) -> Grid | None:
-    """Dollars for a thousand requests, and how they were come by."""
-    if "cost" not in report:
+    """Dollars for a thousand requests, and how they were come by; None where no price is known at all."""
+    if "cost" not in report or not cost_sentence(report["cost"]):
         return None
     names = dict(systems_of(report))
     rows = [
@@ -118,24 +120,7 @@ def cost_grid(report: Report) -> Grid | None:
 
 def cost_notes(report: Report) -> list[str]:
     """What the distillation cost, and when it has paid for itself."""
-    cost = report.get("cost")
-    if cost is None:
-        return []
-    parts = {"teacher_calls": "the teacher's answers", "judge_calls": "the judge", "machine": "the machine"}
-    once = cost["distillation"]
-    known = ", ".join(f"{title} {dollars_text(once[key])}" for key, title in parts.items() if once.get(key) is not None)
-    total = "is not known in all" if once["total"] is None else f"cost {dollars_text(once['total'])}"
-    notes = [f"The distillation {total}{f' ({known})' if known else ''}."]
-    if cost["break_even_requests"] is not None:
-        days = (
-            ""
-            if cost["break_even_days"] is None
-            else f", {cost['break_even_days']:,.1f} days at {cost['requests_per_day']:,.0f} requests a day"
-        )
-        notes.append(f"It has paid for itself after {cost['break_even_requests']:,} requests{days}.")
-    elif cost["saving_per_1000"] is not None and cost["saving_per_1000"] <= 0:
-        notes.append("It never pays for itself: the student is no cheaper than its teacher.")
-    return notes
+    return [cost_sentence(report["cost"])] if "cost" in report else []
 
 
 def seal_notes(report: Report) -> list[str]:
@@ -210,11 +195,6 @@ def generation_note(report: Report) -> str:
         f"{rows['accepted']:,} of {rows['asked']:,} training rows have an answer that was kept."
         f" {generation['calls']:,} calls, {count_text(tokens)} tokens, {price}."
     )
-
-
-def dollars_text(dollars: float) -> str:
-    """Dollars: two decimals from ten cents on, three significant digits below."""
-    return f"${dollars:,.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.3g}"
 
 
 def _kept_tile(report: Report) -> Tile | None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from potstill.report.cost import cost_sentence
 from potstill.report.units import (
     MISSING,
     bytes_text,
     change_text,
     count_text,
+    dollars_text,
     duration_text,
     percent_text,
     score_text,
@@ -36,18 +38,26 @@ def comparison_table(report: dict[str, Any]) -> Table:
     """The table of `report.json`'s content."""
     systems = tuple(report["evaluation"]["systems"])
     rows = [*_metric_rows(report, systems), *_agreement_rows(report, systems), *_count_rows(report, systems)]
-    rows += [_measured_row(report, systems, measure) for measure in _MEASURES]
+    rows += [_measured_row(report, systems, measure) for measure in _MEASURES if measure.always or _is_known(report, systems, measure)]
+    rows += _cost_rows(report, systems)
     return Table(("", *systems, VERSUS), tuple(rows), _caption(report))
 
 
 def table_text(report: dict[str, Any]) -> str:
-    """The comparison in plain text, for logs and files."""
-    return plain_text(comparison_table(report))
+    """The comparison in plain text, and what it cost, for logs and files."""
+    cost = _cost_text(report)
+    return plain_text(comparison_table(report)) + (f"\n{cost}" if cost else "")
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """Show the comparison in the terminal."""
+    """Show the comparison in the terminal, and what it cost."""
     show_table(comparison_table(report), bold=("student", VERSUS))
+    if cost := _cost_text(report):
+        print(cost, flush=True)
+
+
+def _cost_text(report: dict[str, Any]) -> str:
+    return cost_sentence(report["cost"]) if "cost" in report else ""
 
 
 def plain_text(table: Table) -> str:
@@ -115,10 +125,16 @@ class _Measure:
     key: str
     text: Callable[[float], str]
     versus: Callable[[float, float], str] = change_text
+    always: bool = True
+    """Whether it has a row also where it was measured of no system."""
 
 
 def _rate_text(rate: float) -> str:
     return f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
+
+
+def _throughput_text(rate: float) -> str:
+    return f"{rate:.3g}" if rate < 100 else f"{rate:,.0f}"
 
 
 _MEASURES = (
@@ -129,7 +145,11 @@ _MEASURES = (
     _Measure("tokens/s after the first", "tokens_per_s", _rate_text, speed_text),
     _Measure("parameters", "parameters", count_text),
     _Measure("weights in memory", "weights_bytes", bytes_text),
+    _Measure("memory while answering", "peak_above_empty_bytes", bytes_text, always=False),
+    _Measure("accelerator's memory", "peak_gpu_bytes", bytes_text, always=False),
     _Measure("disk", "disk_bytes", bytes_text),
+    _Measure("most requests/s", "requests_per_s", _throughput_text, speed_text, always=False),
+    _Measure("joules per request", "energy_joules_per_request", _throughput_text, always=False),
 )
 
 
@@ -179,11 +199,28 @@ def _measured_row(report: dict[str, Any], systems: tuple[str, ...], measure: _Me
     return (measure.title, *cells, measure.versus(new, old))
 
 
+def _is_known(report: dict[str, Any], systems: tuple[str, ...], measure: _Measure) -> bool:
+    return any(_measured(report, system).get(measure.key) is not None for system in systems)
+
+
+def _cost_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Only where some price is known."""
+    each = report.get("cost", {}).get("per_1000_requests", {})
+    dollars = {system: each.get(system, {}).get("dollars") for system in systems}
+    if all(found is None for found in dollars.values()):
+        return []
+    cells = ["unknown" if found is None else dollars_text(found) for found in dollars.values()]
+    new, old = dollars.get("student"), dollars.get("teacher")
+    return [("dollars per 1,000 requests", *cells, MISSING if new is None or old is None else change_text(new, old))]
+
+
 def _remark(measured: dict[str, Any], key: str) -> str:
     """What a figure needs to be read aright: how a time was taken, in which numbers a file holds its weights."""
     if key == "disk_bytes" and measured.get("storage"):
         shipped = measured.get("shipped_bytes")
         return f" ({measured['storage']}{f'; {bytes_text(shipped)} as published' if shipped else ''})"
+    if key == "requests_per_s":
+        return f" ({measured['in_flight']} at once{', over the wire' if measured.get('where') == OVER_THE_WIRE else ''})"
     remarks = [OVER_THE_WIRE] if key.endswith("_s") and measured.get("where") == OVER_THE_WIRE else []
     if key == "tokens_per_s" and "first_token_s" not in measured:
         remarks.append("whole calls")
@@ -198,8 +235,15 @@ def _same_kind(student: dict[str, Any], teacher: dict[str, Any], key: str) -> bo
 
 
 def _measured(report: dict[str, Any], system: str) -> dict[str, Any]:
-    """Sizes and timings of one system; empty where it was not among those that were measured."""
-    return {**report["evaluation"]["sizes"].get(system, {}), **report["timings"]["systems"].get(system, {})}
+    """Sizes and timings of one system, each a number; empty where it was not among those that were measured."""
+    timing = report["timings"]["systems"].get(system, {})
+    measured = {**report["evaluation"]["sizes"].get(system, {}), **timing}
+    if "first_token_s" in timing:
+        measured["first_token_s"] = timing["first_token_s"]["p50"]
+    if timing.get("throughput"):
+        best = max(timing["throughput"], key=lambda level: float(level["requests_per_s"]))
+        measured |= {"requests_per_s": best["requests_per_s"], "in_flight": best["concurrency"]}
+    return measured
 
 
 def _quality(report: dict[str, Any]) -> str:
@@ -225,9 +269,9 @@ def _caption(report: dict[str, Any]) -> str:
         rows += f" ({evaluation['questions']} questions)"
     if evaluation["scored"] != evaluation["questions"]:
         rows += f", {evaluation['scored']} of the {evaluation['questions']} scored"
-    answers = {found["n"] for found in report["timings"]["systems"].values()}
-    latency = f"latency at batch 1, n = {', '.join(map(str, sorted(answers)))}"
-    return "; ".join([f"{rows}, greedy answers", _intervals_note(evaluation), *_undefined_notes(evaluation), latency])
+    answers = {found["n"] for found in report["timings"]["systems"].values() if "n" in found}
+    latency = [f"latency at batch 1, n = {', '.join(map(str, sorted(answers)))}"] if answers else []
+    return "; ".join([f"{rows}, greedy answers", _intervals_note(evaluation), *_undefined_notes(evaluation), *latency])
 
 
 def _intervals_note(evaluation: dict[str, Any]) -> str:

@@ -34,6 +34,14 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def dollars_text(dollars: float) -> str:
+    """Dollars and cents, and of small sums three digits: `$1,234.50`, `$0.50`, `$0.0123`."""
+    if dollars >= 0.995 or dollars == 0:
+        return f"${dollars:,.2f}"
+    cents = f"{float(f'{dollars:.3g}'):.12f}".removeprefix("0.").rstrip("0")
+    return f"$0.{cents:0<2}"
+
+
 def score_text(value: float) -> str:
     """A metric's value: three decimals up to 1, one decimal on scales of 0 to 100."""
     return signed(f"{value:.3f}" if abs(value) <= 1 else f"{value:.1f}")

@@ -146,6 +146,11 @@ class Progress:
         self._start_done += by
         self.advance(by)
 
+    def finish(self) -> None:
+        """It is over, also where that came before all units that were expected."""
+        if self._total is not None and self._done < self._total:
+            self.skip(self._total - self._done)
+
     def _emit(self, now: float) -> None:
         self._emitted = now
         elapsed = max(time.monotonic() - self._started, 1e-9)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from potstill.records import Cost, Usage
 from potstill.store.ledger_file import LedgerFile
+from potstill.store.ledger_rows import marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,19 @@ class LedgerSums(LedgerFile):
         """
         with self._in_our_words():
             self._db.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?)", (self.run, since, seconds, dollars))
+
+    def stretches(self) -> list[tuple[float, float]]:
+        """Every stretch of asking that was written down: when it began (seconds since 1970), and its seconds."""
+        with self._in_our_words():
+            return self._db.execute(f"SELECT since, seconds FROM asked WHERE {self._own} ORDER BY since").fetchall()
+
+    def seconds_in_flight(self, keys: Sequence[str]) -> float:
+        """Seconds in which at least one answered call for these questions was in flight."""
+        with self._in_our_words():
+            spans = self._db.execute(
+                f"SELECT started, finished FROM attempt WHERE state = 'answered' AND key IN ({marks(keys)}) ORDER BY started", keys
+            )
+            return covered(spans)
 
     def seconds_asked(self) -> float:
         """Seconds that were spent asking; at least those in which calls were in flight, which other processes may have made."""
@@ -92,7 +106,7 @@ class LedgerSums(LedgerFile):
             spans = self._db.execute(
                 f"SELECT started, finished FROM attempt WHERE state IN ('answered', 'failed') AND {self._own} ORDER BY started"
             )
-            seconds = _covered(spans)
+            seconds = covered(spans)
         return Totals(
             calls=sum(counts.values()),
             answered=counts.get("answered", 0),
@@ -124,7 +138,7 @@ class LedgerSums(LedgerFile):
         return f"(SELECT total(dollars) FROM asked WHERE {self._own})"
 
 
-def _covered(spans: Iterable[tuple[float, float]]) -> float:
+def covered(spans: Iterable[tuple[float, float]]) -> float:
     """Length of the union of spans that come in the order of their starts."""
     seconds, end = 0.0, float("-inf")
     for start, finish in spans:

@@ -280,8 +280,12 @@ def test_what_an_endpoint_cannot_give_is_a_problem(tmp_path: Path, spec: dict[st
 def test_calls_for_the_clock_are_on_the_bill_where_the_teacher_is_evaluated(tmp_path: Path, spec: dict[str, Any]) -> None:
     with OpenAIStub() as stub:
         spec |= {"teacher": endpoint(stub, price={"input_per_million": 0, "output_per_million": 1e6})}
-        dearer, cheaper = (check(tmp_path, spec, "--set", f"evaluation={{latency_rows: {rows}}}").output for rows in (3, 2))
+        one_by_one = (f"evaluation={{latency_rows: {rows}, concurrency: [1]}}" for rows in (3, 2))
+        dearer, cheaper = (check(tmp_path, spec, "--set", settings).output for settings in one_by_one)
+        crowded = check(tmp_path, spec, "--set", "evaluation={latency_rows: 3, concurrency: [1, 2, 8], throughput_rows: 5}").output
         without = check(tmp_path, spec, "--set", "evaluation.systems=[student]").output
+    assert "throughput" not in dearer
+    assert "\ncalls       34; 12 for training rows, 4 for the evaluation, 4 for latency, 14 for throughput" in crowded
     assert ["\ncalls       20;" in dearer, "\ncalls       19;" in cheaper, "\ncalls       12\n" in without] == [True] * 3
     # One more answer of a word in a message: six tokens.
     prices = [float(text.partition("dollars     low $")[2].partition("likely $")[2].split(", ")[0]) for text in (dearer, cheaper)]

@@ -222,7 +222,7 @@ def test_a_dry_run_asks_nobody_writes_nothing_and_says_what_a_run_takes(job: tup
         before = files(folder)
         lines = said(folder, "run")
         assert (stub.calls, files(folder)) == ([], before)
-    assert lines["calls"].startswith("33; 24 for training rows, 4 for the evaluation, 5 for latency")
+    assert lines["calls"].startswith("97; 24 for training rows, 4 for the evaluation, 5 for latency, 64 for throughput")
     assert "assumed" in lines["time"]
     assert "the high estimate passes 30 calls" in lines["budget"]
     assert said(folder, "generate")["calls"] == "24"

@@ -55,7 +55,7 @@ def rows(references=True, groups=(None,)):
     ]
 
 
-def make_run(folder, models, test=None, teacher=ECHO, listeners=(), **evaluation):
+def make_run(folder, models, test=None, teacher=ECHO, listeners=(), *, generation=None, **evaluation):
     """A run whose earlier stages are done."""
     raw = {
         "name": "tiny",
@@ -63,7 +63,8 @@ def make_run(folder, models, test=None, teacher=ECHO, listeners=(), **evaluation
         "data": {"train": "train.jsonl"},
         "teacher": teacher,
         "student": {"model": str(models["best"])},
-        "evaluation": {"resamples": 200, "latency_rows": 2, **evaluation},
+        "evaluation": {"resamples": 200, "latency_rows": 2, "concurrency": [1, 2], "throughput_rows": 2, **evaluation},
+        "generation": generation or {},
         "seed": 3,
     }
     run = open_run(spec_from_dict(raw, folder), folder, tuple(listeners))
@@ -138,7 +139,13 @@ def test_local_systems_are_measured_in_processes_of_their_own(evaluated):
     assert scores["timings"]["teacher"]["where"] == "in this process"
     assert scores["timings"]["student"]["where"] == "in a process of its own"
     assert {timing["n"] for timing in scores["timings"].values()} == {2}
-    assert scores["timings"]["student"]["first_token_s"] > 0
+    student = scores["timings"]["student"]
+    assert student["first_token_s"]["p95"] >= student["first_token_s"]["p50"] > 0
+    assert len(student["latency_s"]["samples"]) == 2
+    assert student["latency_s"]["p50"] == student["p50_s"]
+    for timing in scores["timings"].values():
+        assert [level["concurrency"] for level in timing["throughput"]] == ([1, 2] if timing is not scores["timings"]["teacher"] else [1])
+        assert all(level["n"] == 2 and level["requests_per_s"] > 0 for level in timing["throughput"])
     assert scores["sizes"]["student"]["storage"] == "float32"
     assert scores["sizes"]["student"]["parameters"] > 0
     assert scores["sizes"]["teacher"] == dict.fromkeys(("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes"))
@@ -198,6 +205,39 @@ def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_ask
     assert "first_token_s" not in scores["timings"]["teacher"]
     assert scores["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 9
     assert {(call["temperature"], call["max_tokens"]) for call in stub.calls} == {(0.0, 6)}
+
+
+def test_an_endpoint_s_throughput_is_measured_as_far_as_the_budget_goes_and_each_call_once(tmp_path, models):
+    events = []
+    with OpenAIStub() as stub:
+        teacher = {"model": "m", "base_url": stub.base_url, "price": {"input_per_million": 1.0, "output_per_million": 1.0}}
+        more = {"concurrency": [1, 2, 4], "throughput_rows": 4}
+        run = make_run(
+            tmp_path, models, teacher=teacher, systems=["teacher"], generation={"budget": {"calls": 20}}, listeners=[events.append], **more
+        )
+        stage.work(run, resumed=False)
+        first = scores_of(run)
+        run.path("evaluation", "scores.json").unlink()
+        stage.work(run, resumed=True)
+    assert len(stub.calls) == 10 + 3 + 4, "questions, the clock, and the first level; the second passes the cap"
+    assert [level["concurrency"] for level in first["timings"]["teacher"]["throughput"]] == [1, 2]
+    assert scores_of(run) == first
+    assert first["timings"]["teacher"]["over_the_wire"]
+    assert any("4 calls in flight was not measured" in event.text for event in events if isinstance(event, Noticed))
+    tokens = first["systems"]["teacher"]["tokens_per_request"]
+    assert first["timings"]["teacher"]["dollars"] > 10 * (tokens["read"] + tokens["written"]) / 1e6
+
+
+def test_recorded_answers_are_not_timed(tmp_path, models):
+    answers = tmp_path / "answers.jsonl"
+    write_jsonl(answers, ({"messages": [*example.to_json()["messages"], {"role": "assistant", "content": "a"}]} for example in rows()))
+    run = make_run(tmp_path / "run", models, teacher={"replay": str(answers)}, systems=["teacher", "student"])
+    stage.work(run, resumed=False)
+    timings = scores_of(run)["timings"]
+    assert timings["teacher"]["where"] == "recorded"
+    assert "p50_s" not in timings["teacher"]
+    assert timings["student"]["n"] == 2
+    assert "not measured" in str(comparison_table(gather_report(run)).rows)
 
 
 @pytest.mark.parametrize("where", ["generation", "evaluation"])

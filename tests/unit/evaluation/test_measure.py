@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from potstill.errors import DataError, ModelError, StoreError
-from potstill.evaluation.latency import Timed, measure_inference_time, summarise, time_each
+from potstill.evaluation.latency import Timed, describe, measure_inference_time, summarise, time_each
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import disk_bytes, process_memory, profile_memory, reset_peak, shipped_bytes, storage_format
 from potstill.models.echo import EchoModel
 from potstill.models.load import load_local
 from potstill.records import Completion, Example, Message, Request, Sampling
 from potstill.spec import WeightsSpec
+from tiny import tiny_llama
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's memory")
 
@@ -63,6 +64,14 @@ def test_percentiles_mean_and_rate_are_those_of_their_definitions():
     assert timing["tokens_per_answer"] == pytest.approx(12.5)
     assert timing["n"] == 4
     assert "first_token_s" not in timing
+
+
+def test_samples_are_kept_in_the_order_of_the_questions_so_that_systems_pair():
+    seconds = [float(number % 7) + 0.5 for number in range(600)]
+    found = describe([Timed(second, 3, second / 2) for second in seconds])
+    assert found["latency_s"]["samples"] == seconds[:500]
+    assert [found["latency_s"][p] for p in ("p50", "p95", "p99")] == pytest.approx(np.percentile(seconds, [50, 95, 99]))
+    assert found["first_token_s"] == pytest.approx({"p50": found["p50_s"] / 2, "p95": found["p95_s"] / 2})
 
 
 @pytest.mark.parametrize("tokens", [2, 5, 40])
@@ -119,24 +128,37 @@ def test_a_failed_call_is_not_timed_as_a_fast_one():
 
 
 def test_a_request_survives_the_way_into_the_process():
-    asked = MeasureRequest(WeightsSpec(model="x"), (Request((Message("user", "ü"),), Sampling(3, stop=("\n",))),), threads=2)
+    asked = MeasureRequest(WeightsSpec(model="x"), (Request((Message("user", "ü"),), Sampling(3, stop=("\n",))),), 2, 3, (4, 8), 9, (1,))
     assert MeasureRequest.from_json(json.loads(json.dumps(asked.to_json()))) == asked
 
 
 @pytest.fixture(scope="module")
 def measured(tiny_teacher):
     told = []
-    asked = MeasureRequest(WeightsSpec(model=str(tiny_teacher)), (request(), request("Hello"), request("Hi")), threads=1, warm_up=1)
-    return measure_alone(asked, lambda: told.append(1)), told
+    questions = (request(), request("Hello"), request("Hi"))
+    asked = MeasureRequest(WeightsSpec(model=str(tiny_teacher)), questions, threads=1, warm_up=1, levels=(2, 4), level_rows=3)
+    return measure_alone(asked, told.append), told
 
 
 def test_a_process_of_its_own_measures_every_question(measured):
     found, told = measured
     assert len(found["answers"]) == 3
-    assert len(told) == 4
+    assert told == [1] * 4 + [2, 2, 4]
     assert found["threads"] == 1
     assert all(0 < timed.first_s <= timed.seconds and timed.tokens > 0 for timed in found["answers"])
     assert found["load_s"] > 0
+
+
+def test_throughput_is_measured_by_level_in_whole_batches(measured):
+    levels = measured[0]["throughput"]
+    assert [(level["concurrency"], level["n"]) for level in levels] == [(2, 4), (4, 4)]
+    for level in levels:
+        assert level["requests_per_s"] == pytest.approx(level["concurrency"] / level["p50_s"], rel=0.75), "a batch is answered at once"
+
+
+def test_energy_is_measured_where_there_are_counters_and_only_there(measured):
+    found, _ = measured
+    assert (found["energy_joules_per_request"] is None) == (not found["energy_counted"])
 
 
 def test_parameters_and_bytes_are_those_of_the_weights(measured, tiny_teacher):
@@ -167,6 +189,15 @@ def test_memory_of_the_process_adds_up(measured):
     found, _ = measured
     assert found["peak_bytes"] >= found["anonymous_bytes"] + found["file_bytes"] - 2**20
     assert found["peak_above_empty_bytes"] == found["peak_bytes"] - found["empty_bytes"]
+    assert found["peak_loading_bytes"] >= found["empty_bytes"]
+
+
+@linux
+def test_what_is_measured_above_the_empty_process_is_the_model_and_not_its_libraries(tmp_path):
+    wide = WeightsSpec(model=str(tiny_llama(tmp_path / "wide", layers=3, hidden=1024)), device="cpu")
+    found = measure_alone(MeasureRequest(wide, (request(),), threads=1))
+    assert found["weights_bytes"] > 5e7
+    assert 0.9 * found["weights_bytes"] < found["peak_above_empty_bytes"] < found["weights_bytes"] + 5e7
 
 
 def test_a_model_that_is_not_there_is_told_by_its_name(tmp_path):

@@ -16,7 +16,7 @@ from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.workers.feed import Feed
 from potstill.generation.workers.on_ray import require_ray
 from potstill.generation.workers.parts import Part, deal_rows, take_in
-from potstill.generation.workers.shares import most_workers, share_budget, share_rates
+from potstill.generation.workers.shares import asked, most_workers, share_budget, share_rates
 from potstill.generation.workers.worker import STOP, Job, Worker, ask_part
 from potstill.models.budget import Budget, Caps
 from potstill.models.testing import OpenAIStub
@@ -109,6 +109,59 @@ def test_every_teacher_and_the_judge_are_shared_out():
     alone = share_rates(RunSpec.model_validate(raw), 3)
     assert {one.requests_per_minute for one in (*alone.all_teachers, alone.generation.judge)} == {20}
     assert RunSpec.model_validate_json(alone.model_dump_json()) == alone
+
+
+def by_the_hour(**more: object) -> dict:
+    return {"price": {"per_gpu_hour": 3.6, "gpus": 2}} | more  # $0.002 a second
+
+
+@given(workers=st.integers(1, 64), left=st.floats(0.01, 100))
+def test_a_machine_behind_an_endpoint_is_paid_once_however_many_workers_ask_it(workers, left):
+    spec = spec_of(by_the_hour())
+    price = share_rates(spec, workers).teacher.price
+    assert workers * price.per_gpu_hour * price.gpus == pytest.approx(7.2)
+    shares = share_budget(Budget(Caps(dollars=left + 1.0, minutes=1e6), Cost(dollars=1.0)), workers, asked(spec))
+    assert [share.minutes for share in shares] == pytest.approx([left / 0.002 / 60] * workers)
+    assert sum(share.dollars for share in shares) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "generation"),
+    [
+        ({"base_url": None, "model": "smollm2"} | by_the_hour(), {}),
+        (by_the_hour(), {"judge": {"model": "c", "base_url": "http://h/v1", "price": {"input_per_million": 1, "output_per_million": 2}}}),
+        (by_the_hour(), {"judge": {"model": "smollm2"} | by_the_hour()}),
+    ],
+    ids=["its own machine", "beside a price by tokens", "beside a machine of its own"],
+)
+def test_machines_of_the_workers_own_and_prices_of_two_kinds_are_counted_in_full_by_each(teacher, generation):
+    spec = spec_of(teacher, generation)
+    assert share_rates(spec, 4).teacher.price == spec.teacher.price
+    [share, _] = share_budget(Budget(Caps(dollars=1.0)), 2, asked(spec))
+    assert share.minutes is None
+
+
+@pytest.mark.parametrize(
+    ("stretches", "together"),
+    [
+        ([[(0.0, 60.0)], [(0.01, 59.99)]], 60.0),  # side by side
+        ([[(0.0, 60.0)], [(0.01, 20.0)]], 60.0),  # one had less to do
+        ([[(0.0, 60.0)], [(60.0, 60.0)]], 120.0),  # there was room for one at a time
+        ([[(0.0, 30.0), (50.0, 30.0)], [(0.01, 20.0)]], 60.0),  # one was killed, and lost 20 seconds
+    ],
+)
+def test_what_workers_counted_of_a_machine_s_time_comes_to_what_it_costs_while_any_of_them_asks(tmp_path, stretches, together):
+    a_second = 0.002
+    with Ledger(tmp_path / "ledger.sqlite", run="shared") as ledger:
+        parts = deal(tmp_path / "workers", interview(TASK, ledger, seat(Scripted(str))), [row(f"q {n}", number=n) for n in range(30)])
+        for part, own in zip(parts, stretches, strict=True):
+            with Ledger(part.ledger, run="shared") as theirs:
+                for since, seconds in own:
+                    theirs.note_asking(since, seconds, seconds * a_second / len(parts))
+        for part in parts:
+            ledger.merge(part.ledger)  # as if killed in between
+        take_in(tmp_path / "workers", ledger, hours_shared=True)
+        assert ledger.dollars() == pytest.approx(together * a_second)
 
 
 def test_every_row_is_dealt_once_and_equal_questions_to_one_worker(tmp_path):

@@ -88,7 +88,8 @@ def test_every_part_of_a_full_report_has_its_section(full_html):
     for text in (
         "About 1,240 test rows would decide it.",
         "< 0.001",
-        "It has paid for itself after 10,817 requests, 5.4 days at 2,000 requests a day.",
+        "The distillation cost $7.55 (teacher's answers $6.40, judge $0.80, machine time $0.35); the student saves $0.698 per 1,000 requests,"
+        " and that pays for it after 10,817 requests, 5.4 days at 2,000 a day.",
     ):
         assert text in page.texts
     assert "The test split was opened 2 times; no step but those below has seen it." in page.texts

@@ -165,6 +165,50 @@ def test_a_run_without_teacher_has_a_table_all_the_same(content):
     assert row(content, "ROUGE-L")["student vs teacher"] == "–"
 
 
+def costs(teacher, student):
+    each = {system: {"dollars": dollars, "how": "x"} for system, dollars in (("teacher", teacher), ("student", student))}
+    whole = {"teacher_calls": 4.0, "judge_calls": 0.0, "machine": 1.0, "total": 5.0}
+    paid = {"saving_per_1000": None, "break_even_requests": None, "break_even_days": None, "requests_per_day": None}
+    return {"per_1000_requests": each, "distillation": whole, **paid}
+
+
+def test_what_a_thousand_requests_cost_has_a_row_where_a_price_is_known(content):
+    assert not any(cells[0].startswith("dollars") for cells in comparison_table(content).rows)
+    content["cost"] = costs(2.0, 0.05)
+    assert row(content, "dollars") == {"teacher": "$2.00", "baseline": "unknown", "student": "$0.05", "student vs teacher": "−98 %"}
+    content["cost"] = costs(None, 0.0512)
+    assert row(content, "dollars") == {"teacher": "unknown", "baseline": "unknown", "student": "$0.0512", "student vs teacher": "–"}
+    content["cost"] = costs(None, None)
+    assert not any(cells[0].startswith("dollars") for cells in comparison_table(content).rows)
+
+
+def test_what_the_distillation_cost_stands_below_the_table(content):
+    assert "distillation cost" not in table_text(content)
+    content["cost"] = costs(2.0, 0.05)
+    assert table_text(content).endswith("\nThe distillation cost $5.00 (teacher's answers $4.00, machine time $1.00).")
+
+
+def test_throughput_is_that_of_the_best_level_and_says_which(content):
+    systems = content["timings"]["systems"]
+    assert not any(cells[0].startswith("most requests/s") for cells in comparison_table(content).rows)
+    for system, rates in (("teacher", [0.4, 1.5]), ("student", [2.0, 12.34])):
+        systems[system]["throughput"] = [{"concurrency": n, "requests_per_s": rate} for n, rate in zip((1, 8), rates, strict=True)]
+    systems["teacher"]["where"] = "over the wire"
+    assert row(content, "most requests/s") == {
+        "teacher": "1.5 (8 at once, over the wire)",
+        "baseline": "not measured",
+        "student": "12.3 (8 at once)",
+        "student vs teacher": "8.2× faster",
+    }
+
+
+def test_memory_and_energy_have_rows_where_they_were_measured(content):
+    content["timings"]["systems"]["student"] |= {"peak_above_empty_bytes": 120_000_000, "energy_joules_per_request": 4.25}
+    assert row(content, "memory while answering")["student"] == "120 MB"
+    assert row(content, "joules per request")["student"] == "4.25"
+    assert row(content, "joules per request")["teacher"] == "not measured"
+
+
 def test_plain_text_lines_up(content):
     lines = table_text(content).splitlines()
     end = lines[0].index("student vs teacher")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from potstill.report.units import bytes_text, change_text, count_text, duration_text, percent_text, score_text, speed_text
+from potstill.report.units import bytes_text, change_text, count_text, dollars_text, duration_text, percent_text, score_text, speed_text
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,14 @@ from potstill.report.units import bytes_text, change_text, count_text, duration_
 )
 def test_counts_have_four_digits_and_a_unit(count, text):
     assert count_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"),
+    [(1234.5, "$1,234.50"), (1, "$1.00"), (0.999, "$1.00"), (0, "$0.00"), (0.5, "$0.50"), (0.01234, "$0.0123"), (2.5e-6, "$0.0000025")],
+)
+def test_dollars_have_cents_and_small_sums_three_digits(dollars, text):
+    assert dollars_text(dollars) == text
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from potstill.errors import EngineError, PotstillError
 from potstill.generation.asking import Rows
 from potstill.generation.interview import Interview
 from potstill.generation.workers.feed import Feed
+from potstill.generation.workers.hours import by_the_hour_alone
 from potstill.generation.workers.parts import Part, deal_rows, take_in
 from potstill.generation.workers.shares import asked, most_workers, share_budget, share_rates
 from potstill.generation.workers.worker import STOP, Job, Worker
@@ -65,7 +66,7 @@ def take_in_leftovers(run: Run) -> None:
     # In a session of its own: what failed in that process is asked again in this one.
     with Ledger(run.ledger_path, run=run.spec.name) as ledger:
         if ledger.read_only is None:
-            taken = take_in(folder, ledger)
+            taken = take_in(folder, ledger, hours_shared=by_the_hour_alone(asked(run.spec)))
             run.events.info(f"{taken.answers:,} answers of workers were taken in; {taken.cut:,} of their calls were cut off")
 
 
@@ -103,7 +104,7 @@ def ask_on_ray(run: Run, interview: Interview, rows: Rows, count: int, budget: B
         _warn_of_little_room(ray, run, len(parts))
         job = _job(run, interview, parts, budget)
         ends = _run_workers(ray, run, job, Feed(parts, run.events, interview.ledger.dollars()))
-    take_in(folder, interview.ledger)
+    take_in(folder, interview.ledger, hours_shared=by_the_hour_alone(asked(run.spec)))
     budget.spent = interview.ledger.spent()
     models = {seat.model.identity: seat.model for seat in interview.seats}
     recall_calls(models.values(), interview.ledger.recent(job.since), time.time())
@@ -131,7 +132,7 @@ def _job(run: Run, interview: Interview, parts: Sequence[Part], budget: Budget) 
         labels=load_labels(run),
         examples=interview.examples,
         parts={part.number: part for part in parts},
-        caps=dict(zip((part.number for part in parts), share_budget(budget, len(parts)), strict=True)),
+        caps=dict(zip((part.number for part in parts), share_budget(budget, len(parts), asked(run.spec)), strict=True)),
         since=time.time(),
         recent=tuple(last_minute(interview.ledger)),
         environment={name: os.environ[name] for name in names if name is not None and name in os.environ},

@@ -12,6 +12,7 @@ from typing import IO
 
 from potstill.generation.asking import Rows
 from potstill.generation.interview import Interview
+from potstill.generation.workers.hours import uncounted_dollars
 from potstill.records import Example
 from potstill.store.atomic import store_error
 from potstill.store.events import Progress
@@ -77,16 +78,26 @@ def deal_rows(folder: Path, interview: Interview, rows: Rows, workers: int, prog
         raise store_error(folder, error) from None
 
 
-def take_in(folder: Path, ledger: Ledger) -> Taken:
+def take_in(folder: Path, ledger: Ledger, *, hours_shared: bool = False) -> Taken:
     """Merge the workers' ledgers into `ledger`, and remove their folder. Cut off in between, it may be done again.
 
-    Raises StoreError where a worker is still at work.
+    `hours_shared`: each counted its part alone of what machines cost by the hour, so what is missing is counted here. Raises StoreError
+    where a worker is still at work.
     """
-    answers = cut = 0
+    answers = cut = workers = 0
+    stretches: list[tuple[float, float]] = []
+    dollars = 0.0
     for path in sorted(folder.glob("*.sqlite")):
-        with Ledger(path, wait_s=PATIENCE_S) as theirs:  # settles what was in flight, and repairs what a kill left
+        # Opening settles what was in flight, and repairs what a kill left.
+        with Ledger(path, run=ledger.run, wait_s=PATIENCE_S) as theirs:
             cut += theirs.orphaned
+            stretches += theirs.stretches()
+            dollars += theirs.dollars() or 0.0
+        workers += Part(folder, int(path.stem)).rows.stat().st_size > 0
         answers += ledger.merge(path)
+    if hours_shared and stretches:
+        # Where the last stretch ends none begins, and that is the same however often this is done.
+        ledger.note_asking(max(since + seconds for since, seconds in stretches), 0.0, uncounted_dollars(stretches, dollars, workers))
     try:
         shutil.rmtree(folder)
     except OSError as error:

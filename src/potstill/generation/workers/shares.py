@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from potstill.generation.workers.hours import by_the_hour_alone, dollars_a_second, share_hours
 from potstill.models.budget import Budget, Caps
 from potstill.spec import RunSpec, TeacherSpec
 
@@ -22,23 +23,35 @@ def most_workers(spec: RunSpec, tokens_a_call: int) -> int:
 def share_rates(spec: RunSpec, workers: int) -> RunSpec:
     """The spec as one of so many workers follows it."""
     generation = spec.generation
+    hours = by_the_hour_alone(asked(spec))
+
+    def share(teacher: TeacherSpec) -> TeacherSpec:
+        return _share(share_hours(teacher, workers) if hours else teacher, workers)
+
     alone = {
         "concurrency": max(generation.concurrency // workers, 1),
-        "judge": generation.judge and _share(generation.judge, workers),
+        "judge": generation.judge and share(generation.judge),
     }
     return spec.model_copy(
         update={
-            "teacher": _share(spec.teacher, workers),
-            "teachers": tuple(_share(teacher, workers) for teacher in spec.teachers),
+            "teacher": share(spec.teacher),
+            "teachers": tuple(map(share, spec.teachers)),
             "generation": generation.model_copy(update=alone),
         }
     )
 
 
-def share_budget(budget: Budget, workers: int) -> list[Caps]:
-    """What each worker may spend: together no more than is left. Minutes are not divided, for all work at the same time."""
+def share_budget(budget: Budget, workers: int, teachers: Iterable[TeacherSpec] = ()) -> list[Caps]:
+    """What each worker may spend: together no more than is left. Minutes are not divided, for all work at the same time.
+
+    Dollars for the machines of `teachers` that are paid by the hour are minutes, too: however many ask, they are paid once.
+    """
     seconds = budget.start()
     caps, spent = budget.caps, budget.spent
+    known = tuple(teachers)
+    if caps.dollars is not None and spent.dollars is not None and by_the_hour_alone(known) and (rate := dollars_a_second(known)):
+        paid_for = max(caps.dollars - spent.dollars, 0.0) / rate
+        seconds = paid_for if seconds is None else min(seconds, paid_for)
     calls = _divide(caps.calls, spent.calls, workers)
     tokens = _divide(caps.tokens, spent.tokens, workers)
     dollars = None

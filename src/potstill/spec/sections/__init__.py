@@ -1,6 +1,7 @@
 """What a run is: one frozen pydantic model a section. A default is a vetted setting; its source stands in the field's text."""
 
 from potstill.spec.sections.base import Auto, Fraction, Precision, Section
+from potstill.spec.sections.costs import CostsSpec
 from potstill.spec.sections.data import ColumnsSpec, DataSpec, TaskSpec, TaskType
 from potstill.spec.sections.engine import EngineSpec
 from potstill.spec.sections.evaluation import EvaluationSpec, OtherSpec
@@ -26,6 +27,7 @@ __all__ = [
     "BudgetSpec",
     "CarveSpec",
     "ColumnsSpec",
+    "CostsSpec",
     "DataSpec",
     "EngineSpec",
     "EvaluationSpec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field, model_validator
 
 from potstill.spec.sections.base import Section
+from potstill.spec.sections.costs import CostsSpec
 from potstill.spec.sections.data import DataSpec, TaskSpec
 from potstill.spec.sections.engine import EngineSpec, or_one_word
 from potstill.spec.sections.evaluation import EvaluationSpec
@@ -31,6 +32,7 @@ class RunSpec(Section):
     targets: TargetsSpec = TargetsSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    costs: CostsSpec = CostsSpec()
     engine: EngineSpec = Field(default=EngineSpec(), json_schema_extra=or_one_word)
     """Where the teachers are asked from: `local`, or `ray`."""
     seed: int = Field(default=0, ge=0, lt=2**32)
