@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from potstill.data.labels import load_labels
-from potstill.data.splits import open_split
 from potstill.errors import DataError
 from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
@@ -24,6 +23,7 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
+from potstill.evaluation.sealed import open_rows
 from potstill.evaluation.systems import Examiner, examined
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
@@ -77,7 +77,7 @@ def work(run: Run, resumed: bool) -> str:
     spec = run.spec
     labels = load_labels(run)
     task = build_task(spec.task, labels)
-    rows = open_split(run, "test", "evaluation")
+    rows = open_rows(run)
     questions = build_questions(task, rows)
     metrics = _choose_metrics(run, task, labels, questions)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
