@@ -13,6 +13,7 @@ from potstill.data.labels import load_labels
 from potstill.errors import DataError
 from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
+from potstill.evaluation.leaks import answer_leaks
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
 from potstill.evaluation.score import (
     Replies,
@@ -36,7 +37,7 @@ from potstill.tasks.metrics import build_metric
 from potstill.tasks.metrics.base import Metric
 
 NAME: StageName = "evaluate"
-DISCARD = ("predictions", "questions.jsonl", "scores.json")
+DISCARD = ("predictions", "questions.jsonl", "leaks.json", "scores.json")
 
 SCHEMA_VERSION = 2
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
@@ -62,10 +63,10 @@ def inputs(run: Run) -> dict[str, object]:
 
 
 def outputs(run: Run) -> list[Path]:
-    """The scores, the questions, and each system's predictions."""
+    """The scores, the questions, what of them was learnt, and each system's predictions."""
     folder = run.path("evaluation")
     predictions = [folder / "predictions" / f"{system}.jsonl" for system in examined(run)]
-    return [folder / "scores.json", folder / "questions.jsonl", *predictions]
+    return [folder / "scores.json", folder / "questions.jsonl", folder / "leaks.json", *predictions]
 
 
 def work(run: Run, resumed: bool) -> str:
@@ -79,6 +80,7 @@ def work(run: Run, resumed: bool) -> str:
     task = build_task(spec.task, labels)
     rows = open_rows(run)
     questions = build_questions(task, rows)
+    write_json(run.path("evaluation", "leaks.json"), answer_leaks(run, questions))
     metrics = _choose_metrics(run, task, labels, questions)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
         examiner = Examiner(run, task, ledger)
