@@ -76,11 +76,12 @@ def leaks_between(train: Part, test: Part, pair: Pair, *, unwanted: BoolArray, t
     Paraphrases are looked for among the other training rows that stay, at most SOUGHT of them.
     """
     found = Leaks(learnt=int((~unwanted).sum()), test=len(test))
-    for kind, mask in (("exact", pair.exact), ("near", pair.near)):
+    copies: tuple[tuple[Kind, BoolArray], ...] = (("exact", pair.exact), ("near", pair.near))
+    for kind, mask in copies:
         found.counts[kind], found.left_out[kind] = int((mask & ~unwanted).sum()), int((mask & unwanted).sum())
-    for example in pair.examples:
-        texts = (example["id"], example["prompt"]), (example["other_id"], example["other_prompt"])
-        found.show(example["kind"], *texts, example["similarity"], left_out=bool(unwanted[example["row"]]))
+    for copy in pair.examples:
+        texts = (copy["id"], copy["prompt"]), (copy["other_id"], copy["other_prompt"])
+        found.show(copy["kind"], *texts, copy["similarity"], left_out=bool(unwanted[copy["row"]]))
     rows = np.flatnonzero(~unwanted & ~pair.either)
     rows = rows[:: len(rows) // SOUGHT + 1]
     found.sought = len(rows)
