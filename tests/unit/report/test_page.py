@@ -1,11 +1,9 @@
-import re
 from html.parser import HTMLParser
 
 import pytest
-import yaml
 
 from potstill.report.charts import curve, interval_chart, nice_top
-from potstill.report.page import render_card, render_html
+from potstill.report.page import render_html
 from potstill.report.table import comparison_table, headline
 
 NO_SERIES = ([], {})
@@ -116,29 +114,6 @@ def test_a_run_with_agreement_alone_has_a_page(content):
     for system in content["evaluation"]["systems"].values():
         system["scores"] = {}
     assert headline(content) in Page(render_html(content, [], NO_SERIES)).texts
-
-
-def test_card_begins_with_front_matter_that_the_hub_reads(content):
-    card = render_card(content)
-    _, front, text = card.split("---\n", 2)
-    front = yaml.safe_load(front)
-    assert front["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert front["license"] == "apache-2.0"
-    assert front["library_name"] == "transformers"
-    [result] = front["model-index"][0]["results"]
-    assert result["metrics"] == [{"type": "rouge_l", "name": "ROUGE-L", "value": 0.168}]
-    assert headline(content) in text
-
-
-def test_card_names_no_base_model_that_the_hub_does_not_know(content):
-    content["models"]["student"] = {"hub_id": None, "licence": None, "distillation": None}
-    assert not {"base_model", "license"} & set(yaml.safe_load(render_card(content).split("---\n", 2)[1]))
-
-
-def test_cards_table_has_as_many_cells_in_each_row(content):
-    rows = [line for line in render_card(content).splitlines() if line.startswith("|")]
-    assert len(rows) == len(comparison_table(content).rows) + 2
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
 
 
 @pytest.mark.parametrize(("value", "top"), [(0.168, 0.2), (0.2, 0.2), (0.21, 0.25), (0.97, 1.0), (34.2, 50.0), (0, 1.0), (1e-4, 1e-4)])
