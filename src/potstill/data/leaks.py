@@ -28,8 +28,8 @@ CHARACTERS = 300
 """So much of a text is shown."""
 KNOWN = 20_000
 """So many of the learnt texts, evenly spaced, tell which words are common."""
-SOUGHT = 200_000
-"""In so many training rows, evenly spaced, paraphrases are looked for: they take about 0.1 ms each."""
+SOUGHT, HELD = 200_000, 10_000
+"""Among so many training rows paraphrases are looked for, of so many test texts, both evenly spaced: about 0.1 ms and 5 kB each."""
 _BATCH = 1_000
 
 
@@ -37,12 +37,13 @@ _BATCH = 1_000
 class Leaks:
     """Learnt texts that give test texts away, each counted once, by the plainest kind; `left_out` counts those that were not learnt.
 
-    `learnt` and `test` say how many texts were compared, `sought` in how many of the learnt ones paraphrases were looked for.
+    `learnt` and `test` say how many texts were compared, `sought` and `held` for how many of these paraphrases were looked for.
     """
 
     learnt: int = 0
-    sought: int = 0
     test: int = 0
+    sought: int = 0
+    held: int = 0
     counts: Counter[Kind] = field(default_factory=Counter)
     left_out: Counter[Kind] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -63,7 +64,7 @@ class Leaks:
         """Counts by kind, and examples: those that are learnt first, the plainest kind first."""
         shown = sorted(self.examples, key=lambda example: (example["left_out"], KINDS.index(example["kind"])))
         return {
-            "compared": {"learnt": self.learnt, "for_paraphrases": self.sought, "test": self.test},
+            "compared": {"learnt": self.learnt, "test": self.test, "for_paraphrases": [self.sought, self.held]},
             **{kind: self.counts[kind] for kind in KINDS},
             "left_out": {kind: self.left_out[kind] for kind in KINDS},
             "examples": shown,
@@ -73,7 +74,7 @@ class Leaks:
 def leaks_between(train: Part, test: Part, pair: Pair, *, unwanted: BoolArray, template: Shingles, advance: Advance = int) -> Leaks:
     """Leaks between the questions of two splits whose copies are known already (`pair`), of which `unwanted` training rows are left out.
 
-    Paraphrases are looked for among the other training rows that stay, at most SOUGHT of them.
+    Paraphrases are looked for among the other training rows that stay (at most SOUGHT of them, in HELD test rows).
     """
     found = Leaks(learnt=int((~unwanted).sum()), test=len(test))
     copies: tuple[tuple[Kind, BoolArray], ...] = (("exact", pair.exact), ("near", pair.near))
@@ -84,8 +85,8 @@ def leaks_between(train: Part, test: Part, pair: Pair, *, unwanted: BoolArray, t
         found.show(copy["kind"], *texts, copy["similarity"], left_out=bool(unwanted[copy["row"]]))
     rows = np.flatnonzero(~unwanted & ~pair.either)
     rows = rows[:: len(rows) // SOUGHT + 1]
-    found.sought = len(rows)
-    questions = [(example.id, test.text(example)) for example in test.dataset]
+    questions = [(example.id, test.text(example)) for example in test.dataset[:: len(test) // HELD + 1]]
+    found.sought, found.held = len(rows), len(questions)
     known = (train.text(example) for example in train.dataset.select(rows[:: len(rows) // KNOWN + 1]))
     index = ParaphraseIndex([text for _, text in questions], known, template)
     for example in train.dataset.select(rows):
@@ -105,7 +106,7 @@ def find_leaks(
     Texts of fewer than eight words, such as labels, are alike by chance and are not compared.
     """
     held = [named for named in test if _is_long(named)]
-    found = Leaks(test=len(held))
+    found = Leaks(test=len(held), held=len(held[:: len(held) // HELD + 1]))
     if not held:
         return found
 
@@ -115,11 +116,12 @@ def find_leaks(
     exact = {normalise(text): number for number, (_, text) in reversed(list(enumerate(held)))}
     copies = NearIndex(near, lambda number: shingles(held[number][1]))
     copies.add([shingles(text) for _, text in held])
-    paraphrases = ParaphraseIndex([text for _, text in held], (text for _, text in texts(rows[:: len(rows) // KNOWN + 1])))
+    step = len(held) // HELD + 1
+    paraphrases = ParaphraseIndex([text for _, text in held[::step]], (text for _, text in texts(rows[:: len(rows) // KNOWN + 1])))
     for start in range(0, len(rows), _BATCH):
         batch = list(texts(rows[start : start + _BATCH]))
         for named, similar in zip(batch, copies.search([shingles(text) for _, text in batch]), strict=True):
-            match = _plainest(exact.get(normalise(named[1])), similar) or _paraphrased(paraphrases, named[1])
+            match = _plainest(exact.get(normalise(named[1])), similar) or _paraphrased(paraphrases, named[1], step)
             if match is not None:
                 found.add(match[0], named, held[match[1]], match[2])
         found.learnt, found.sought = found.learnt + len(batch), found.sought + len(batch)
@@ -136,9 +138,9 @@ def _plainest(exact: int | None, similar: Sequence[tuple[int, float]]) -> tuple[
     return None
 
 
-def _paraphrased(index: ParaphraseIndex, text: str) -> tuple[Kind, int, float] | None:
+def _paraphrased(index: ParaphraseIndex, text: str, step: int) -> tuple[Kind, int, float] | None:
     match = index.search(text)
-    return None if match is None else ("paraphrase", *match)
+    return None if match is None else ("paraphrase", match[0] * step, match[1])
 
 
 def _is_long(named: Named) -> bool:

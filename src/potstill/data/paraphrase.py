@@ -41,14 +41,14 @@ _BETWEEN_UNSPACED = re.compile(f"(?<=[{UNSPACED}]) (?=[{UNSPACED}])")
 class _Vector:
     """A text as a unit vector: the places that are not zero (n,), rarest first, their weights (n,); its numbers; how many words it has."""
 
-    places: IntArray
+    places: NDArray[np.int32]
     weights: FloatArray
     numbers: tuple[str, ...]
     words: int
 
 
 class ParaphraseIndex:
-    """Texts that others are compared with; about 24 bytes a character of theirs, and 8 MB besides.
+    """Texts that others are compared with; about 16 bytes a character of theirs, and 8 MB besides.
 
     `known` are further texts, a sample will do, that tell which runs are common. Runs of words in `template` do not count.
     """
@@ -57,7 +57,7 @@ class ParaphraseIndex:
         self._template = template
         self._rarity = self._rarities(texts, known)
         self._vectors = [self._vector(text) for text in texts]
-        places = np.concatenate([np.zeros(0, dtype=np.int64), *(vector.places for vector in self._vectors)])
+        places = np.concatenate([np.zeros(0, dtype=np.int32), *(vector.places for vector in self._vectors)])
         weights = np.concatenate([np.zeros(0, dtype=np.float32), *(vector.weights for vector in self._vectors)])
         owners = np.repeat(np.arange(len(texts), dtype=np.int32), [len(vector.places) for vector in self._vectors])
         order = np.argsort(places, kind="stable")
@@ -95,7 +95,7 @@ class ParaphraseIndex:
         order = np.argsort(-self._rarity[places], kind="stable")
         length = float(np.sqrt((weights**2).sum())) or 1.0
         numbers = tuple(sorted(word for word in words if any(map(str.isdigit, word))))
-        return _Vector(places[order], (weights[order] / length).astype(np.float32), numbers, len(words))
+        return _Vector(places[order].astype(np.int32), (weights[order] / length).astype(np.float32), numbers, len(words))
 
     def _kept(self, words: Sequence[str]) -> list[str]:
         """The words that are not of the template."""
@@ -107,7 +107,7 @@ class ParaphraseIndex:
                 common[start : start + SHINGLE_WORDS] = True
         return [word for word, left_out in zip(words, common, strict=True) if not left_out]
 
-    def _shared(self, places: IntArray, weights: FloatArray) -> FloatArray | None:
+    def _shared(self, places: NDArray[np.int32], weights: FloatArray) -> FloatArray | None:
         """The scalar product with each text (rows,), over some places; None where none shares any."""
         starts, counts = self._starts[places], self._starts[places + 1] - self._starts[places]
         total = int(counts.sum())

@@ -32,14 +32,13 @@ def leak_sentences(report: dict[str, Any]) -> list[str]:
 
 def _between(found: dict[str, Any]) -> str:
     compared, left_out = found["compared"], sum(found["left_out"].values())
+    rows, test_rows = compared["for_paraphrases"]
     said = f"Of {compared['learnt']:,} training rows {found['exact']:,} stand in the test exactly, {found['near']:,} nearly"
-    if compared["for_paraphrases"] == compared["learnt"] - found["exact"] - found["near"]:
+    if rows == compared["learnt"] - found["exact"] - found["near"] and test_rows == compared["test"]:
         said += f", and {found['paraphrase']:,} may say the same in other words"
     else:
-        share = found["paraphrase"] / compared["for_paraphrases"] if compared["for_paraphrases"] else 0.0
-        said += (
-            f"; of {compared['for_paraphrases']:,} others {found['paraphrase']:,} ({percent_text(share)}) may say the same in other words"
-        )
+        share = percent_text(found["paraphrase"] / rows) if rows else "0 %"
+        said += f"; of {rows:,} others {found['paraphrase']:,} ({share}) may say in other words what one of {test_rows:,} test rows says"
     return f"{said}; {left_out:,} more that stand there were left out." if left_out else f"{said}."
 
 

@@ -38,8 +38,8 @@ def test_leaks_are_told_by_kind(content, trust):
 
 def test_where_paraphrases_were_looked_for_in_a_part_alone_the_share_is_told(content, trust):
     content |= trust
-    content["leaks"]["train_test"]["compared"]["for_paraphrases"] = 300
-    assert "; of 300 others 30 (10 %) may say" in leak_sentences(content)[0]
+    content["leaks"]["train_test"]["compared"]["for_paraphrases"] = [300, 60]
+    assert "; of 300 others 30 (10 %) may say in other words what one of 60 test rows says" in leak_sentences(content)[0]
 
 
 @pytest.mark.parametrize("empty", ["learnt", "test"])
