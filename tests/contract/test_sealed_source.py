@@ -28,6 +28,7 @@ TAKES_THE_SPLIT = {
     "cli/examine.py": "`potstill check` counts and prices the user's own rows before there is a run",
     "cli/forecast.py": "how long those rows are",
     "pipeline/forecast.py": "how many rows there are",
+    "report/trust.py": "how many texts were compared",
 }
 LISTS_THE_FOLDER = ("data/", "report/")
 READS_WHAT_WAS_ASKED = {

@@ -87,7 +87,7 @@ def test_the_manifest_tells_the_lineage_and_the_run_stands_by_it(whole_run: Path
     assert manifest["teachers"][0]["model"] == "teacher"
     assert len(manifest["teachers"][0]["identity"]) == 64
     assert manifest["gates"]["on"].keys() == {"refusal", "verifier", "contamination"}
-    assert "contamination" in dict(manifest["gates"]["versions"])
+    assert "contamination" in manifest["gates"]["versions"]
     assert manifest["made_with"]["code"] == code_fingerprint()
     assert manifest["seeds"] == {"run": 0, "bootstrap": 0}
     assert report["leaks"].keys() == {"train_test", "answers_references"}

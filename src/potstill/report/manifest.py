@@ -115,7 +115,7 @@ def _gates(run: Run) -> dict[str, Any]:
     """The settings of those that are on, and the versions of all, in their order."""
     settings = run.spec.gates.model_dump(mode="json")
     on = {name: settings[name] for name in GatesSpec.model_fields if settings[name] not in (None, False, [])}
-    return {"on": on, "versions": (_noted(run).get("gates") or {}).get("order")}
+    return {"on": on, "versions": dict(_noted(run).get("gates", {}).get("order", []))}
 
 
 def _student(report: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
