@@ -115,6 +115,7 @@ def full_report(rows: int = 300) -> dict[str, Any]:
         },
         "seal": {
             "opened": 2,
+            "of_other_rows": 0,
             "openings": [
                 {"purpose": "evaluation", "artefact": "training/best", "at": "2026-11-24T12:00:00Z"},
                 {"purpose": "export parity", "artefact": "export/gguf", "at": "2026-11-24T12:30:00Z"},
@@ -122,12 +123,21 @@ def full_report(rows: int = 300) -> dict[str, Any]:
         },
         "leaks": {
             "train_test": {
+                "compared": {"learnt": 900, "test": 60, "for_paraphrases": [899, 60]},
                 "exact": 0,
                 "near": 1,
                 "paraphrase": 1,
+                "left_out": {"exact": 0, "near": 0, "paraphrase": 0},
                 "examples": [{"kind": "near", "train": "My card is lost.", "test": "My card is lost!", "similarity": 0.96}],
             },
-            "answers_references": {"exact": 0, "near": 0, "paraphrase": 0, "examples": []},
+            "answers_references": {
+                "compared": {"learnt": 850, "test": 60, "for_paraphrases": [850, 60]},
+                "exact": 0,
+                "near": 0,
+                "paraphrase": 0,
+                "left_out": {"exact": 0, "near": 0, "paraphrase": 0},
+                "examples": [],
+            },
         },
     }
 

@@ -368,9 +368,17 @@ def assert_nothing_is_lost(job: Job, finished: Path, capsys: pytest.CaptureFixtu
             shutil.copyfile(path, job.folder / path.name)
     code, out, err = finish(["run", str(job.spec)], capsys)
     assert code == 0, err
-    # The stored answers may be judged anew, by other held-out rows; that costs no call, and what comes of it is the same.
-    assert [stage for stage in ("Train", "Evaluate", "Report") if f"{stage}: stands already" not in out] == [], out
-    assert made(job.folder) == made(finished)
+    # The stored answers may be judged anew, by other held-out rows; that costs no call, and what comes of it is the same. Where the mistake
+    # was found in the test rows, these were opened, and the report tells of it from then on.
+    seals = [(folder / "runs" / "job" / "seal.json").read_bytes() for folder in (job.folder, finished)]
+    told = ("report.", "model_card.md", "manifest.json", "seal.json", "report/") if seals[0] != seals[1] else ()
+    standing = ("Train", "Evaluate") if told else ("Train", "Evaluate", "Report")
+    assert [stage for stage in standing if f"{stage}: stands already" not in out] == [], out
+    now, then = (
+        {name: content for name, content in made(folder).items() if not name.removeprefix("runs/job/").startswith(told)}
+        for folder in (job.folder, finished)
+    )
+    assert now == then
     for stage in ("generation", "evaluation"):
         now, then = (ledger_rows(folder / "runs" / "job" / stage / "ledger.sqlite") for folder in (job.folder, finished))
         assert all(now[table] >= count for table, count in then.items()), (stage, now, then)

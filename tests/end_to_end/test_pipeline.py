@@ -1,6 +1,7 @@
 """One command from rows to report; what stands is skipped; a run that is told to stop says so."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from potstill.pipeline import plan_run, run_pipeline
+from potstill.report.manifest import code_fingerprint
+from potstill.report.verify import verify_run
 from potstill.spec import load_spec
 from tiny import tiny_llama
 
@@ -72,6 +75,36 @@ def test_a_second_run_has_nothing_to_do(job: Path, whole_run: Path) -> None:
     kinds = [event["event"] for event in events[last_start:]]
     assert kinds == ["RunStarted", *["StageSkipped"] * 5, "RunFinished"]
     assert (whole_run / "report.json").read_bytes() == before
+
+
+def test_the_manifest_tells_the_lineage_and_the_run_stands_by_it(whole_run: Path) -> None:
+    manifest = json.loads((whole_run / "manifest.json").read_text())
+    report = json.loads((whole_run / "report.json").read_text())
+    weights = manifest["files"]["training/best/model.safetensors"]
+    assert manifest["student"]["weights"] == {"training/best/model.safetensors": weights}
+    assert [(opening["purpose"], opening["artefact"]) for opening in report["seal"]["openings"]] == [("evaluation", weights)]
+    assert manifest["data"]["sources"]["test"]["path"] == "test.jsonl"
+    assert manifest["teachers"][0]["model"] == "teacher"
+    assert len(manifest["teachers"][0]["identity"]) == 64
+    assert manifest["gates"]["on"].keys() == {"refusal", "verifier", "contamination"}
+    assert "contamination" in manifest["gates"]["versions"]
+    assert manifest["made_with"]["code"] == code_fingerprint()
+    assert manifest["seeds"] == {"run": 0, "bootstrap": 0}
+    assert report["leaks"].keys() == {"train_test", "answers_references"}
+    assert {"spec.yaml", "seal.json", "data/test.jsonl", "generation/usage.json", "evaluation/leaks.json"} <= set(manifest["files"])
+    found = verify_run(whole_run)
+    assert (found.stands, found.counts["not listed"]) == (True, 0)
+
+
+def test_a_run_that_was_changed_does_not_stand_until_it_is_made_again(job: Path, whole_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole_run, folder)
+    path = folder / "generation" / "usage.json"
+    path.write_text(path.read_text() + " ")
+    assert {name for name, status in verify_run(folder).files.items() if status != "ok"} == {"generation/usage.json"}
+    assert [plan.action for plan in plan_run(load_spec(job), folder)] == [*["skip"] * 4, "run"]
+    run_pipeline(load_spec(job), folder)
+    assert verify_run(folder).stands
 
 
 def test_the_student_loads_without_potstill(whole_run: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from potstill import __version__
-from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema, targets
+from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema, targets, verify
 from potstill.errors import PotstillError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command()(targets.targets)
 app.command()(run.train)
 app.command()(run.evaluate)
 app.command()(run.report)
+app.command()(verify.verify)
 app.add_typer(models.models_app, name="models")
 app.command()(doctor.doctor)
 app.command()(schema.schema)

@@ -17,6 +17,8 @@ from potstill.data.text import compared_text, shingles
 from potstill.records import Example
 
 EXAMPLES = 50
+_SHOWN = 300
+"""Characters of a prompt."""
 _BATCH = 1_000
 _TEMPLATE_SAMPLE = 2_000
 
@@ -124,7 +126,7 @@ def _exact(part: Part, other: Part) -> Pair:
     asked = np.isin(part.intake.questions[part.rows], other.intake.questions[other.rows])
     pair = Pair(part.split, other.split, exact=mask, near=np.zeros_like(mask), same_question=asked & ~mask)
     for row in np.flatnonzero(mask)[:EXAMPLES]:
-        pair.examples.append(_example(part, int(row), other, int(np.flatnonzero(there == here[row])[0]), 1.0))
+        pair.examples.append({"kind": "exact", **_example(part, int(row), other, int(np.flatnonzero(there == here[row])[0]), 1.0)})
     return pair
 
 
@@ -140,19 +142,21 @@ def _note_near(row: int, similar: Sequence[tuple[int, float]], part: Part, index
         pair.near[row] = True
         if len(pair.examples) < EXAMPLES:
             other = test if pair.other == test.split else validation
-            pair.examples.append(_example(part, row, other, best[0] - first, best[1]))
+            pair.examples.append({"kind": "near", **_example(part, row, other, best[0] - first, best[1])})
 
 
 def _example(part: Part, row: int, other: Part, other_row: int, similarity: float) -> dict[str, Any]:
     return {
         "split": part.split,
+        "row": row,
         "id": part.dataset[row].id,
         "place": part.place(row),
         "other_split": other.split,
         "other_id": other.dataset[other_row].id,
         "other_place": other.place(other_row),
         "similarity": round(similarity, 4),
-        "prompt": part.text(part.dataset[row])[:200],
+        "prompt": part.text(part.dataset[row])[:_SHOWN],
+        "other_prompt": other.text(other.dataset[other_row])[:_SHOWN],
     }
 
 

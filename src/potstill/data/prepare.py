@@ -12,6 +12,7 @@ from potstill.data.checks import row_check
 from potstill.data.duplicates import Duplicates, Pair, Part, find_duplicates
 from potstill.data.intake import BoolArray, Intake, take_in
 from potstill.data.labels import count_labels, labels_from_counts, unknown_labels
+from potstill.data.leaks import SOUGHT, Leaks, leaks_between
 from potstill.data.problems import Problems, counted, shown
 from potstill.data.read import TABLES, check_readable, count_lines
 from potstill.data.rows import quote
@@ -33,6 +34,7 @@ class Prepared:
     split_off: tuple[str, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
     duplicates: Duplicates | None = None
+    leaks: Leaks | None = None
     labels: tuple[str, ...] = ()
     label_counts: dict[str, int] = field(default_factory=dict)
 
@@ -160,7 +162,23 @@ def _compare(spec: RunSpec, prepared: Prepared, log: EventLog) -> None:
         else:
             prepared.notices.append(what)
     _note_limits(found, prepared)
+    if not prepared.problems.count:
+        _find_leaks(prepared, found, unwanted["train"], log)
     _drop(prepared, unwanted)
+
+
+def _find_leaks(prepared: Prepared, found: Duplicates, unwanted: BoolArray, log: EventLog) -> None:
+    train, test = prepared.splits["train"], prepared.splits["test"]
+    (pair,) = (pair for pair in found.pairs if (pair.split, pair.other) == ("train", "test"))
+    with log.progress("looking for paraphrases", min(SOUGHT, int((~unwanted & ~pair.either).sum())), "rows") as progress:
+        leaks = leaks_between(train, test, pair, unwanted=unwanted, template=found.template, advance=progress.advance)
+    prepared.leaks = leaks
+    if count := leaks.counts["paraphrase"]:
+        first = next(example for example in leaks.examples if example["kind"] == "paraphrase")
+        prepared.notices.append(
+            f"train rows that may say in other words what test rows say: {count:,} of {leaks.sought:,}, first {quote(first['train'])} and "
+            f"{quote(first['test'])}; they are kept, and the report tells of them"
+        )
 
 
 def _note_limits(found: Duplicates, prepared: Prepared) -> None:

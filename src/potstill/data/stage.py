@@ -18,7 +18,7 @@ from potstill.store.run import Run
 NAME: StageName = "data"
 DISCARD = (*(f"{split}.jsonl" for split in SPLITS), "labels.json", "manifest.json", "leaks.json", HELD_OUT_FILE)
 
-VERSION = 2
+VERSION = 3
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -49,7 +49,8 @@ def work(run: Run, resumed: bool) -> str:
         raise problems.error()
     prepared = arrange(run.spec, intakes, problems, run.events)
     if prepared.duplicates is not None:
-        write_json(folder / "leaks.json", prepared.duplicates.to_json())
+        leaks = {} if prepared.leaks is None else {"train_test": prepared.leaks.to_json()}
+        write_json(folder / "leaks.json", {**prepared.duplicates.to_json(), **leaks})
     if problems.count:
         raise problems.error()
     for notice in prepared.notices:

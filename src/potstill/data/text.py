@@ -60,9 +60,14 @@ def normalise(text: str) -> str:
     return " ".join(folded.split())
 
 
+def words_of(text: str) -> list[str]:
+    """The words and signs of a text after `normalise`, punctuation aside; of a script without blanks each character."""
+    return _WORDS.findall(_APOSTROPHE.sub("", normalise(text)))
+
+
 def shingles(text: str) -> frozenset[str]:
     """The runs of three words in a text (after `normalise`), punctuation aside; a shorter text is one shingle, one without words none."""
-    words = _WORDS.findall(_APOSTROPHE.sub("", normalise(text)))
+    words = words_of(text)
     if len(words) <= SHINGLE_WORDS:
         return frozenset((" ".join(words),)) if words else frozenset()
     return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))

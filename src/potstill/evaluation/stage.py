@@ -11,11 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from potstill.data.labels import load_labels
-from potstill.data.splits import open_split
 from potstill.errors import DataError
 from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
 from potstill.evaluation.extras import extra_inputs, require_extras
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
+from potstill.evaluation.leaks import answer_leaks
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
 from potstill.evaluation.roster import examined
 from potstill.evaluation.score import (
@@ -27,6 +27,7 @@ from potstill.evaluation.score import (
     require_references,
     scores_to_json,
 )
+from potstill.evaluation.sealed import open_rows
 from potstill.evaluation.systems import Examiner
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
@@ -39,7 +40,7 @@ from potstill.tasks.metrics import build_metric
 from potstill.tasks.metrics.base import Metric
 
 NAME: StageName = "evaluate"
-DISCARD = ("predictions", "questions.jsonl", "scores.json")
+DISCARD = ("predictions", "questions.jsonl", "leaks.json", "scores.json")
 
 SCHEMA_VERSION = 3
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
@@ -78,10 +79,10 @@ def preflight(run: Run) -> None:
 
 
 def outputs(run: Run) -> list[Path]:
-    """The scores, the questions, and each system's predictions."""
+    """The scores, the questions, what of them was learnt, and each system's predictions."""
     folder = run.path("evaluation")
     predictions = [folder / "predictions" / f"{system}.jsonl" for system in examined(run)]
-    return [folder / "scores.json", folder / "questions.jsonl", *predictions]
+    return [folder / "scores.json", folder / "questions.jsonl", folder / "leaks.json", *predictions]
 
 
 def work(run: Run, resumed: bool) -> str:
@@ -94,8 +95,9 @@ def work(run: Run, resumed: bool) -> str:
     require_extras(spec)
     labels = load_labels(run)
     task = build_task(spec.task, labels)
-    rows = open_split(run, "test", "evaluation")
+    rows = open_rows(run)
     questions = build_questions(task, rows)
+    write_json(run.path("evaluation", "leaks.json"), answer_leaks(run, questions))
     metrics = _choose_metrics(run, task, labels, questions)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
         examiner = Examiner(run, task, ledger)

@@ -181,7 +181,7 @@ def look_ahead(run: Run, names: Sequence[StageName]) -> None:
     """Fail now where training or evaluation would fail after the teacher was paid."""
     if "train" in names and _plan(run, stages_of(run.spec, "generate"))[-1].action != "skip":
         load_stage("train").preflight(run)
-    if "evaluate" in names and not run.path("evaluation", "scores.json").exists():
+    if "evaluate" in names and not run.stage("evaluate").exists():
         load_stage("evaluate").preflight(run)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from potstill.report.units import bytes_text, duration_text, score_text
 
 
@@ -63,3 +65,8 @@ def _origin(report: dict[str, Any]) -> str:
     student, teacher = report["spec"]["student"], report["spec"]["teacher"]
     source = student["model"] or teacher["model"]
     return f"{student['carve']['layers']} layers carved out of {source}" if student["carve"] else str(source)
+
+
+def yaml_text(value: object) -> str:
+    """A value as YAML, keys in their order."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

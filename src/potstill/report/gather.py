@@ -16,6 +16,7 @@ from potstill.spec import RunSpec
 from potstill.store.atomic import read_json, read_jsonl
 from potstill.store.events import StageFinished, read_events
 from potstill.store.run import Run
+from potstill.store.seal import seal_to_json
 
 SCHEMA_VERSION = 1
 CLOCK_KEYS = ("seconds", "tokens_per_s")
@@ -27,10 +28,10 @@ def gather_report(run: Run) -> dict[str, Any]:
     """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`, and under `cost` where a
     machine is paid by the hour.
 
-    Keys: `schema_version`, `potstill`, `name`, `seed`, `evaluation` (`scores.json` without its timings), `data`, `generation`,
-    `training` (what those stages wrote of themselves), `adaptation` (likewise, where the teacher was adapted), `sft` and `distillation`
-    (where the student is compared with plain fine-tuning), `cost` (`reckon_cost`), `spec` (without anybody's folders), `models` (what the
-    catalogue knows of them), `versions`, `machine`, `timings`.
+    Keys: `schema_version`, `potstill`, `name`, `seed`, `evaluation` (`scores.json` without its timings), `seal` (who opened the test
+    rows), `leaks` (what is learnt of them), `data`, `generation`, `training` (what those stages wrote of themselves), `adaptation`
+    (likewise, where the teacher was adapted), `sft` and `distillation` (where the student is compared with plain fine-tuning), `cost`
+    (`reckon_cost`), `spec` (without anybody's folders), `models` (what the catalogue knows of them), `versions`, `machine`, `timings`.
     """
     evaluation = read_json(run.path("evaluation", "scores.json"))
     systems = evaluation.pop("timings")
@@ -59,10 +60,15 @@ def gather_report(run: Run) -> dict[str, Any]:
         "name": run.spec.name,
         "seed": run.spec.seed,
         "evaluation": evaluation,
+        "seal": seal_to_json(run),
+        "leaks": _leaks(run),
         **steady,
         "cost": cost,
         "spec": public_spec(run.spec),
-        "models": {"teacher": _known(run.spec.teacher.model), "student": _known(run.spec.student.model or run.spec.teacher.model)},
+        "models": {
+            "teacher": known_model(run.spec.teacher.model),
+            "student": known_model(run.spec.student.model or run.spec.teacher.model),
+        },
         "versions": versions,
         "machine": describe_machine(),
         "timings": {"systems": systems, "stages": stages, **{name: found for name, found in clock.items() if found}},
@@ -140,12 +146,19 @@ def training_series(run: Run) -> tuple[list[Point], dict[str, list[Point]]]:
     return losses, validation
 
 
-def _known(model: str) -> dict[str, str | None]:
+def known_model(model: str) -> dict[str, str | None]:
     """Hub id, licence and terms of a model that the catalogue lists; a hub id that it does not list stands for itself."""
     entry = catalogue.find(model)
     if entry is None:
         return {"hub_id": model if model.count("/") == 1 and not Path(model).exists() else None, "licence": None, "distillation": None}
     return {"hub_id": entry.hub_id, "licence": entry.licence, "distillation": entry.distillation}
+
+
+def _leaks(run: Run) -> dict[str, Any]:
+    """Between train and test, and between the answers that were learnt and the test's references, as far as the run looked for them."""
+    data, evaluation = run.path("data", "leaks.json"), run.path("evaluation", "leaks.json")
+    found = {**(read_json(data) if data.exists() else {}), **(read_json(evaluation) if evaluation.exists() else {})}
+    return {name: found[name] for name in ("train_test", "answers_references") if name in found}
 
 
 def _public_sources(manifest: dict[str, Any]) -> dict[str, Any]:

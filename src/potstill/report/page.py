@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from potstill.report import pictures, sections
 from potstill.report.charts.base import can_draw
-from potstill.report.facts import distillation_sentence, how_made, measured_note
+from potstill.report.facts import distillation_sentence, how_made, measured_note, yaml_text
 from potstill.report.rows import as_script_data, browser_rows, fitting
 from potstill.report.table import comparison_table, headline
+from potstill.report.trust import leak_sentences
 
 
 def render_html(
@@ -42,6 +42,7 @@ def render_html(
         table=comparison_table(report),
         measured_note=measured_note(report),
         distillation=distillation_sentence(report),
+        leak_sentences=leak_sentences(report),
         drawn=can_draw(),
         pictures=pictures,
         sections=sections,
@@ -49,8 +50,8 @@ def render_html(
         rows=as_script_data(browser_rows(rows, report["evaluation"], pictures.systems_of(report))),
         shown=len(rows),
         facts=how_made(report),
-        spec_yaml=_yaml(report["spec"]),
-        versions=_yaml(report["versions"]),
+        spec_yaml=yaml_text(report["spec"]),
+        versions=yaml_text(report["versions"]),
         files=dict(files or {}),
     )
 
@@ -67,7 +68,3 @@ def _digest(text: str) -> str:
 
 def _own(name: str) -> str:
     return resources.files("potstill.report").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def _yaml(value: object) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

@@ -9,6 +9,7 @@ from typing import Any
 from potstill.report.cost import cost_sentence
 from potstill.report.pictures import MEMORY, Report, measured, memory_key, primary_title, systems_of
 from potstill.report.table import OVER_THE_WIRE, bracket_text, kept_text
+from potstill.report.trust import seal_sentence
 from potstill.report.units import (
     MISSING,
     bytes_text,
@@ -124,12 +125,9 @@ def cost_notes(report: Report) -> list[str]:
 
 
 def seal_notes(report: Report) -> list[str]:
-    """How often the test split was opened."""
-    seal = report.get("seal")
-    if seal is None:
-        return []
-    times = "once" if seal["opened"] == 1 else f"{seal['opened']:,} times"
-    return [f"The test split was opened {times}; no step but those below has seen it."]
+    """How often the test rows were opened."""
+    said = seal_sentence(report)
+    return [] if said is None else [f"{said} No step but those below has seen them."]
 
 
 def seal_grid(report: Report) -> Grid | None:

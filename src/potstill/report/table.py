@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.report.cost import cost_sentence
+from potstill.report.trust import seal_sentence
 from potstill.report.units import (
     MISSING,
     bytes_text,
@@ -271,7 +272,9 @@ def _caption(report: dict[str, Any]) -> str:
         rows += f", {evaluation['scored']} of the {evaluation['questions']} scored"
     answers = {found["n"] for found in report["timings"]["systems"].values() if "n" in found}
     latency = [f"latency at batch 1, n = {', '.join(map(str, sorted(answers)))}"] if answers else []
-    return "; ".join([f"{rows}, greedy answers", _intervals_note(evaluation), *_undefined_notes(evaluation), *latency])
+    sealed = seal_sentence(report)
+    told = "; ".join([f"{rows}, greedy answers", _intervals_note(evaluation), *_undefined_notes(evaluation), *latency])
+    return told if sealed is None else f"{told}. {sealed.rstrip('.')}"
 
 
 def _intervals_note(evaluation: dict[str, Any]) -> str:

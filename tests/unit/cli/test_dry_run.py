@@ -298,7 +298,7 @@ def test_the_teacher_s_own_prompting_is_counted_in_the_evaluation_unless_the_pla
 
     reasons = ("generation.prompting.strategy=chain_of_thought", "generation.prompting.reasoning_tokens=1000")
     taught, plain = tokens(*reasons), tokens(*reasons, "evaluation.teacher_prompting=plain")
-    questions = 4 + 5  # of the evaluation and for latency
+    questions = 4 + 5 + 4 * 16  # of the evaluation, for latency, and for each level of throughput but the first
     assert questions * 500 < taught - plain < questions * 600, "half of the room for reasons, and the words that ask for them"
 
 
@@ -312,5 +312,5 @@ def test_endpoints_to_compare_with_are_counted_beside_the_teacher_and_their_answ
         both = spec | {"teacher": priced, "evaluation": {"compare": others}}
         (folder / "potstill.yaml").write_text(yaml.safe_dump(both))
         lines = said(folder, "run")
-    assert lines["calls"].startswith("42; 24 for training rows, 8 for the evaluation, 10 for latency")
-    assert "9 to other" in lines["calls"]
+    assert lines["calls"].startswith("170; 24 for training rows, 8 for the evaluation, 10 for latency, 128 for throughput")
+    assert "73 to other" in lines["calls"]

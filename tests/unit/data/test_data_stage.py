@@ -15,7 +15,7 @@ from rows_at_hand import chat, sentences, spec_for, write_jsonl
 from potstill.data import stage
 from potstill.data.inspect import inspect_data
 from potstill.data.labels import load_labels
-from potstill.data.splits import open_held_out, open_split
+from potstill.data.splits import open_held_out, open_split, open_test
 from potstill.errors import DataError, SealedTestError
 from potstill.spec import RunSpec
 from potstill.store.events import Event, Noticed
@@ -45,7 +45,7 @@ def test_missing_splits_are_split_off_and_counted(tmp_path: Path) -> None:
     assert summary == "100 rows: 80 train, 10 validation, 10 test"
     assert all(path.exists() for path in stage.outputs(run))
     ids = [row.id for split in ("train", "validation") for row in open_split(run, split, "training")]
-    ids += [row.id for row in open_split(run, "test", "evaluation")]
+    ids += [row.id for row in open_test(run, "evaluation", artefact="a", settings=0)]
     assert sorted(ids) == sorted(f"train-{line}" for line in range(1, 101))
     manifest = written(run, "manifest.json")
     assert manifest["rows"] == manifest["with_reference"] == {"train": 80, "validation": 10, "test": 10}
@@ -96,15 +96,15 @@ def test_the_test_rows_are_sealed(tmp_path: Path) -> None:
     run, _, _ = prepare(spec_for(tmp_path, {"train": train}), tmp_path / "run")
     for purpose in ("generation", "training", "Evaluation", ""):
         with pytest.raises(SealedTestError, match="sealed until evaluation"):
-            open_split(run, "test", purpose)
-    assert len(open_split(run, "test", "evaluation")) == len(open_split(run, "test", "parity")) == 3
+            open_test(run, purpose, artefact="a", settings=0)
+    assert [len(open_test(run, purpose, artefact="a", settings=0)) for purpose in ("evaluation", "parity")] == [3, 3]
 
 
 def test_hashes_tell_that_a_text_is_sealed_without_opening_the_seal(tmp_path: Path) -> None:
     train = write_jsonl(tmp_path / "train.jsonl", [chat(text) for text in sentences(30)])
     run, _, _ = prepare(spec_for(tmp_path, {"train": train}), tmp_path / "run")
     assert run.path("data", "contamination.npz") in stage.outputs(run)
-    hidden = [row.messages[0].content for row in open_split(run, "test", "evaluation")]
+    hidden = [row.messages[0].content for row in open_test(run, "evaluation", artefact="a", settings=0)]
     run.path("data", "test.jsonl").unlink()
     held_out = open_held_out(run)
     assert held_out is not None

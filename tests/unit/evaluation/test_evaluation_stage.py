@@ -4,12 +4,12 @@ import shutil
 import pytest
 
 from minute import Punctual, leave_calls, most_in_a_minute
-from potstill.data.splits import open_split
 from potstill.errors import DataError, ModelError
 from potstill.evaluation import stage
 from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.predict import build_questions
 from potstill.evaluation.score import evaluate_model
+from potstill.evaluation.sealed import open_rows
 from potstill.models.echo import EchoModel
 from potstill.models.load import load_teacher
 from potstill.models.testing import OpenAIStub, refused
@@ -21,6 +21,7 @@ from potstill.store.atomic import read_json, read_jsonl, write_json, write_jsonl
 from potstill.store.events import Noticed, Progressed
 from potstill.store.ledger import Ledger
 from potstill.store.run import open_run
+from potstill.store.seal import seal_to_json
 from potstill.tasks import build_task
 from potstill.tasks.metrics import build_metric
 from tiny import edit_json, tiny_llama
@@ -415,8 +416,8 @@ def test_turns_of_a_conversation_are_questions_of_one_group():
     assert [question.messages[-1].role for question in questions] == ["user"] * 3
 
 
-def test_the_evaluation_opens_the_seal_and_nobody_else(tmp_path, models):
+def test_the_evaluation_opens_the_seal_for_the_student_that_is_there(tmp_path, models):
     run = make_run(tmp_path, models)
-    assert len(open_split(run, "test", "evaluation")) == 10
-    with pytest.raises(DataError, match="sealed"):
-        open_split(run, "test", "report")
+    assert [len(open_rows(run)) for _ in range(2)] == [10, 10]
+    student = run.stage("train").outputs()["training/best/model.safetensors"]
+    assert [(opening["purpose"], opening["artefact"]) for opening in seal_to_json(run)["openings"]] == [("evaluation", student)]

@@ -100,3 +100,20 @@ def content():
             "stages": {"generate": 80.0, "train": 250.0},
         },
     }
+
+
+def leaks(learnt, exact=0, near=0, paraphrase=0, left_out=0):
+    """As the leak report has it, without examples."""
+    compared = {"learnt": learnt, "test": 60, "for_paraphrases": [learnt - exact - near, 60]}
+    counts = {"exact": exact, "near": near, "paraphrase": paraphrase}
+    return {"compared": compared, **counts, "left_out": {"exact": left_out, "near": 0, "paraphrase": 0}, "examples": []}
+
+
+@pytest.fixture
+def trust():
+    """What report.json holds of seal and leaks, where a run tells of them."""
+    openings = [{"purpose": "evaluation", "artefact": weights, "at": "2026-01-01T00:00:00+00:00"} for weights in ("aa", "bb")]
+    return {
+        "seal": {"opened": 2, "of_other_rows": 0, "openings": openings},
+        "leaks": {"train_test": leaks(900, exact=1, near=2, paraphrase=30, left_out=5), "answers_references": leaks(850, paraphrase=4)},
+    }

@@ -92,7 +92,7 @@ def test_every_part_of_a_full_report_has_its_section(full_html):
         " and that pays for it after 10,817 requests, 5.4 days at 2,000 a day.",
     ):
         assert text in page.texts
-    assert "The test split was opened 2 times; no step but those below has seen it." in page.texts
+    assert "The test rows of this run were opened twice, for 2 students. No step but those below has seen them." in page.texts
     assert f"{'ab' * 32}  data/train.jsonl" in page.texts
 
 
