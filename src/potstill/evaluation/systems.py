@@ -15,7 +15,7 @@ from potstill.evaluation.levels import affordable_levels, level_size, local_leve
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
 from potstill.evaluation.predict import Question, Reply, ask_questions, greedy_requests
-from potstill.evaluation.throughput import one_at_a_time, serve_calls
+from potstill.evaluation.throughput import Served, one_at_a_time, serve_calls, served_alike
 from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget
 from potstill.models.load import load_local, load_teacher, weights_of
@@ -70,11 +70,12 @@ class Examiner:
         common = [index for index in range(len(requests)) if all(found[index] is not None for found in answers.values())]
         if answers and not common:
             raise ModelError("no question was answered by every system while latency was measured; run the same command again")
+        batches = {system: found.pop("batches") for system, found in measured.items() if "batches" in found}
+        levels = served_alike(batches) | {system: found.pop("served") for system, found in measured.items() if "served" in found}
         for system, found in answers.items():
             timed = [found[index] for index in common]
-            measured[system] |= describe(timed)
-            if 1 in self._run.spec.evaluation.concurrency:
-                measured[system]["throughput"] = [one_at_a_time(timed).to_json(), *measured[system]["throughput"]]
+            alone = [one_at_a_time(timed)] if 1 in self._run.spec.evaluation.concurrency else []
+            measured[system] |= {**describe(timed), "throughput": [level.to_json() for level in [*alone, *levels[system]]]}
         if TEACHER in measured:
             self._ledger.run = TEACHER
             measured[TEACHER]["dollars"] = self._ledger.dollars()
@@ -127,13 +128,13 @@ class Examiner:
             finally:
                 await model.close()
         wire = isinstance(model, Remote)
-        throughput = await self._levels_over_the_wire(model, requests) if isinstance(model, Remote) else []
+        served = await self._levels_over_the_wire(model, requests) if isinstance(model, Remote) else []
         where = "over the wire" if wire else "in this process"
-        return {"where": where, "over_the_wire": wire, "answers": answers, "throughput": throughput, **profile_memory(model)}
+        return {"where": where, "over_the_wire": wire, "answers": answers, "served": served, **profile_memory(model)}
 
-    async def _levels_over_the_wire(self, teacher: Remote, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    async def _levels_over_the_wire(self, teacher: Remote, requests: Sequence[Request]) -> list[Served]:
         """Throughput of the levels that rates and budget allow; each is a model of its own, with so many calls in flight."""
-        spec, found = self._run.spec, []
+        spec, found = self._run.spec, list[Served]()
         for level in affordable_levels(spec, max(map(teacher.likely, requests))):
             model = load_teacher(spec.teacher, spec.generation.model_copy(update={"concurrency": level}))
             budget, rows = self._budget_for(model), spec.evaluation.throughput_rows
@@ -145,7 +146,7 @@ class Examiner:
                     break
                 finally:
                     await model.close()
-            found += [] if served is None else [served.to_json()]
+            found += [] if served is None else [served]
         return found
 
     def _budget_for(self, teacher: Model) -> Budget:
