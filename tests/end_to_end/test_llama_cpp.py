@@ -45,6 +45,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_report_compares_three_systems(finished: Run) -> None:
     report = json.loads(finished.path("report.json").read_text())
     assert set(report["evaluation"]["systems"]) == {"teacher", "baseline", "student"}
+    for system, timing in report["timings"]["systems"].items():
+        assert timing["over_the_wire"] == (system == "teacher")
+        assert [level["concurrency"] for level in timing["throughput"]] == [1, 2, 4, 8, 16]
+
+
+def test_the_teacher_s_answers_have_the_price_of_the_table_and_the_student_s_are_unknown(finished: Run) -> None:
+    report = json.loads(finished.path("report.json").read_text())
+    tokens = report["evaluation"]["systems"]["teacher"]["tokens_per_request"]
+    each = report["cost"]["per_1000_requests"]
+    assert each["teacher"] == {"dollars": pytest.approx((tokens["read"] * 1.0 + tokens["written"] * 2.0) / 1e3), "how": "price table"}
+    assert each["student"] == {"dollars": None, "how": "unknown"}
+    asked = json.loads(finished.path("generation", "usage.json").read_text())["dollars"]
+    assert report["cost"]["distillation"]["teacher_calls"] > asked, "the evaluation asks too"
 
 
 def test_every_answer_and_its_price_is_on_record(finished: Run) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from potstill.spec import RunSpec, TeacherSpec
 
-LONGEST_S = 5.0
+LONGEST_S = 3.0
 """A level of a local model ends with the batch in which so many seconds have passed."""
 
 

@@ -25,7 +25,7 @@ from potstill.errors import ModelError, PotstillError
 from potstill.evaluation.energy import EnergyMeter, accelerator_counters, processor_counters
 from potstill.evaluation.latency import Timed, time_each
 from potstill.evaluation.memory import count_weights, disk_bytes, process_memory, reset_peak, shipped_bytes, storage_format
-from potstill.evaluation.throughput import serve_batches
+from potstill.evaluation.throughput import Batch, serve_batches
 from potstill.models.base import Model
 from potstill.models.folder import check_folder
 from potstill.records import Message, Request, Sampling
@@ -84,7 +84,7 @@ def measure_alone(request: MeasureRequest, on_answers: Callable[[int], None] = l
     (the numbers' format there), `shipped_bytes` (None: what is measured is what was published); `empty_bytes` (resident with all
     libraries, before the model was loaded), `peak_bytes` (most while answering one at a time), `peak_above_empty_bytes`,
     `peak_loading_bytes` (most before that), `anonymous_bytes`, `file_bytes` (resident after the last of those answers), `peak_gpu_bytes`;
-    `energy_joules_per_request`, `energy_counted`; `throughput` (by level, as `Served.to_json`). None where the system does not tell.
+    `energy_joules_per_request`, `energy_counted`; `batches` (by level, those of `serve_batches`). None where the system does not tell.
     Raises ModelError where the model cannot be loaded or the process dies.
     """
     with tempfile.TemporaryFile() as complaints:
@@ -101,7 +101,8 @@ def measure_alone(request: MeasureRequest, on_answers: Callable[[int], None] = l
             child.wait()
         if "measured" in last:
             measured: dict[str, Any] = last["measured"]
-            return {**measured, "answers": [None if timed is None else Timed(**timed) for timed in measured["answers"]]}
+            answers = [None if timed is None else Timed(**timed) for timed in measured["answers"]]
+            return {**measured, "answers": answers, "batches": {level["concurrency"]: _batches(level) for level in measured["batches"]}}
         complaints.seek(0)
         reason = last.get("problem") or _last_line(complaints.read())
     raise ModelError(f"{request.weights.model}: could not be measured in a process of its own: {reason}")
@@ -149,7 +150,7 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
     parameters, weights_bytes = count_weights(model.module)
     device = _device_name(model.module)
     above = None if full.peak is None or empty.resident is None else full.peak - empty.resident
-    throughput = await _throughput(model, request, results)
+    batches = await _levels(model, request, results)
     await model.close()
     return {
         "answers": [None if timed is None else dataclasses.asdict(timed) for timed in answers],
@@ -170,7 +171,7 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
         "peak_gpu_bytes": peak_gpu,
         "energy_joules_per_request": None if joules is None else joules / len(answers),
         "energy_counted": list(meter.counted),
-        "throughput": throughput,
+        "batches": batches,
     }
 
 
@@ -188,14 +189,18 @@ def _bring_libraries(path: Path, weights: WeightsSpec) -> None:
             AutoModelForCausalLM.from_config(load_config(weights), trust_remote_code=weights.trust_remote_code)
 
 
-async def _throughput(model: Model, request: MeasureRequest, results: IO[str]) -> list[dict[str, Any]]:
+async def _levels(model: Model, request: MeasureRequest, results: IO[str]) -> list[dict[str, Any]]:
     levels = []
     for concurrency in request.levels:
-        served = await serve_batches(
+        batches = await serve_batches(
             model, request.questions, concurrency, rows=request.level_rows, on_answers=lambda n: _tell(results, {"answered": n})
         )
-        levels += [] if served is None else [served.to_json()]
+        levels.append({"concurrency": concurrency, "batches": [dataclasses.asdict(batch) for batch in batches]})
     return levels
+
+
+def _batches(level: dict[str, Any]) -> list[Batch]:
+    return [Batch(batch["seconds"], tuple(batch["tokens"])) for batch in level["batches"]]
 
 
 def _count_from_here(meter: EnergyMeter) -> None:

@@ -20,7 +20,7 @@ from potstill.evaluation.predict import Question, Reply, ask_questions
 from potstill.evaluation.roster import roster
 from potstill.evaluation.system import System
 from potstill.evaluation.taught import Prompting, ask_as_taught, open_prompting
-from potstill.evaluation.throughput import one_at_a_time, serve_calls
+from potstill.evaluation.throughput import Served, one_at_a_time, serve_calls, served_alike
 from potstill.models.base import Model, Remote
 from potstill.models.budget import Budget, Caps
 from potstill.models.load import load_teacher
@@ -65,11 +65,12 @@ class Examiner:
         common = [place for place in range(len(chosen)) if all(found[place] is not None for found in answers.values())]
         if answers and not common:
             raise ModelError("no question was answered by every system while latency was measured; run the same command again")
+        batches = {name: found.pop("batches") for name, found in measured.items() if "batches" in found}
+        levels = served_alike(batches) | {name: found.pop("served") for name, found in measured.items() if "served" in found}
         for name, found in answers.items():
             timed = [found[place] for place in common]
-            measured[name] |= describe(timed)
-            if 1 in self._run.spec.evaluation.concurrency:
-                measured[name]["throughput"] = [one_at_a_time(timed).to_json(), *measured[name]["throughput"]]
+            alone = [one_at_a_time(timed)] if 1 in self._run.spec.evaluation.concurrency else []
+            measured[name] |= {**describe(timed), "throughput": [level.to_json() for level in [*alone, *levels[name]]]}
         for name, found in measured.items():
             if self.systems[name].asked is not None:
                 self._ledger.run = name
@@ -122,14 +123,14 @@ class Examiner:
                     answers = await time_each(model, requests, warm_up=_WARM_UP, on_answer=progress.advance)
             finally:
                 await model.close()
-        throughput = await self._levels_over_the_wire(system, model, asked) if isinstance(model, Remote) else []
+        served = await self._levels_over_the_wire(system, model, asked) if isinstance(model, Remote) else []
         where = "over the wire" if wire else "in this process"
-        return {"where": where, "over_the_wire": wire, "answers": answers, "throughput": throughput, **profile_memory(model)}
+        return {"where": where, "over_the_wire": wire, "answers": answers, "served": served, **profile_memory(model)}
 
-    async def _levels_over_the_wire(self, system: System, endpoint: Remote, asked: Sequence[tuple[Request, ...]]) -> list[dict[str, Any]]:
+    async def _levels_over_the_wire(self, system: System, endpoint: Remote, asked: Sequence[tuple[Request, ...]]) -> list[Served]:
         """Throughput of the levels that rates and budget allow; each is a model of its own, with so many calls in flight."""
         assert system.asked is not None, "an endpoint is named by the spec"
-        spec, found, name, calls = self._run.spec, [], system.name, max(map(len, asked))
+        spec, found, name, calls = self._run.spec, list[Served](), system.name, max(map(len, asked))
         tokens = max(endpoint.likely(request) for question in asked for request in question)
         for level in affordable_levels(spec, system.asked, tokens, calls):
             model = load_teacher(system.asked, spec.generation.model_copy(update={"concurrency": level}))
@@ -142,7 +143,7 @@ class Examiner:
                     break
                 finally:
                     await model.close()
-            found += [] if served is None else [served.to_json()]
+            found += [] if served is None else [served]
         return found
 
     def _budget_for(self, model: Model) -> Budget:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +53,14 @@ def one_at_a_time(answers: Sequence[Timed]) -> Served:
     return Served(1, sum(answer.seconds for answer in answers), tuple(answers))
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Questions that were answered together: in how many seconds, and the tokens of each answer (None: it failed)."""
+
+    seconds: float
+    tokens: tuple[int | None, ...]
+
+
 async def serve_batches(
     model: Model,
     questions: Sequence[Sequence[Request]],
@@ -62,32 +70,49 @@ async def serve_batches(
     on_answers: Callable[[int], None] = lambda _: None,
     longest_s: float = LONGEST_S,
     clock: Callable[[], float] = time.perf_counter,
-) -> Served | None:
-    """A level of a model that answers in batches; None where no question was answered.
+) -> list[Batch]:
+    """The batches of a level of a model that answers in batches.
+
 
     The same `questions` in the same order for every model, each of one request or of several, one after the other; a slow model ends with
     the batch of questions in which `longest_s` have passed.
     """
-    found: list[Timed] = []
+    found: list[Batch] = []
     started = last = clock()
     waiting = itertools.cycle(questions)
     for _ in range(level_size(concurrency, rows) // concurrency):
-        before = last
         batch = list(itertools.islice(waiting, concurrency))
         said: list[list[Completion]] = [[] for _ in batch]
-        ends = [before] * concurrency
         for call in range(max(map(len, batch))):
             asking = [place for place, question in enumerate(batch) if call < len(question)]
             completions = await model.complete([batch[place][call] for place in asking])
-            last = clock()
             for place, completion in zip(asking, completions, strict=True):
                 said[place].append(completion)
-                ends[place] = last
             on_answers(len(completions))
-        found += [Timed(end - before, _written(answers)) for end, answers in zip(ends, said, strict=True) if _answered(answers)]
+        before, last = last, clock()
+        found.append(Batch(last - before, tuple(_written(answers) if _answered(answers) else None for answers in said)))
         if last - started >= longest_s:
             break
-    return Served(concurrency, last - started, tuple(found)) if found else None
+    return found
+
+
+def served_alike(batches: Mapping[str, Mapping[int, Sequence[Batch]]]) -> dict[str, list[Served]]:
+    """The levels of each system, of batches by name and concurrency, counted over those that all of them came to: the same requests.
+
+    A level in which a system answered nothing is left out for that system.
+    """
+    levels = {system: [(level, _first(batches, level)) for level in found] for system, found in batches.items()}
+    served = {system: [_served(level, batches[system][level][:count]) for level, count in counted] for system, counted in levels.items()}
+    return {system: [one for one in found if one is not None] for system, found in served.items()}
+
+
+def _first(batches: Mapping[str, Mapping[int, Sequence[Batch]]], level: int) -> int:
+    return min(len(found[level]) for found in batches.values() if level in found)
+
+
+def _served(concurrency: int, batches: Sequence[Batch]) -> Served | None:
+    answers = tuple(Timed(batch.seconds, tokens) for batch in batches for tokens in batch.tokens if tokens is not None)
+    return Served(concurrency, sum(batch.seconds for batch in batches), answers) if answers else None
 
 
 async def serve_calls(

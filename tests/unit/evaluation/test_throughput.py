@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from potstill.evaluation.latency import Timed
 from potstill.evaluation.levels import affordable_levels, level_size
-from potstill.evaluation.throughput import one_at_a_time, serve_batches, serve_calls
+from potstill.evaluation.throughput import Batch, one_at_a_time, serve_batches, serve_calls, served_alike
 from potstill.models.budget import Budget, Caps
 from potstill.models.echo import EchoModel
 from potstill.models.load import load_teacher
@@ -38,7 +38,9 @@ class Slow(EchoModel):
 
 
 def serve(model, asked, concurrency, **settings):
-    return asyncio.run(serve_batches(model, asked, concurrency, clock=lambda: model.now, **settings))
+    """The level of a model that is measured by itself; None where it answered nothing."""
+    batches = asyncio.run(serve_batches(model, asked, concurrency, clock=lambda: model.now, **settings))
+    return next(iter(served_alike({"it": {concurrency: batches}})["it"]), None)
 
 
 @given(concurrency=st.integers(1, 32), rows=st.integers(1, 40), questions=st.integers(1, 40))
@@ -64,9 +66,20 @@ def test_a_question_of_several_calls_is_one_request_that_waits_for_them_all():
     model, (first, second, third) = Slow(), (one for (one,) in requests(3))
     level = serve(model, [(first, second), (third,)], 2, rows=2, longest_s=1e9)
     assert model.batches == [["word 0", "word 2"], ["word 1"]]
-    assert [answer.seconds for answer in level.answers] == pytest.approx([1.2 + 1.1, 1.2])
+    assert [answer.seconds for answer in level.answers] == pytest.approx([2.3, 2.3])
     assert [answer.tokens for answer in level.answers] == [4, 2]
     assert level.to_json()["requests_per_s"] == pytest.approx(2 / 2.3)
+
+
+@given(st.lists(st.lists(st.floats(0.1, 5.0), min_size=1, max_size=8), min_size=1, max_size=4))
+def test_all_systems_are_compared_on_the_batches_that_the_slowest_came_to(seconds):
+    batches = {f"system {place}": {2: [Batch(one, (3, 5)) for one in found]} for place, found in enumerate(seconds)}
+    common = min(map(len, seconds))
+    for found, [served] in zip(seconds, served_alike(batches).values(), strict=True):
+        level = served.to_json()
+        assert level["n"] == 2 * common
+        assert level["requests_per_s"] == pytest.approx(2 * common / sum(found[:common]))
+        assert level["tokens_per_s"] == pytest.approx(4 * level["requests_per_s"])
 
 
 def test_requests_that_fail_are_no_throughput():

@@ -97,7 +97,7 @@ class EvaluationSpec(Section):
     """Test rows answered one by one to measure latency."""
     concurrency: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = (1, 2, 4, 8, 16)
     """Requests in flight where throughput is measured, each a level; `[]` leaves it out. A local model ends a level with the batch in which
-    five seconds have passed. An endpoint has the levels up to `generation.concurrency` that fit into its rates of one minute, and into the
+    three seconds have passed. An endpoint has the levels up to `generation.concurrency` that fit into its rates of one minute, and into the
     budget."""
     throughput_rows: int = Field(default=16, ge=1)
     """Requests of each of those levels, and as many more as make whole batches; of an endpoint that is what a level costs. One request in
