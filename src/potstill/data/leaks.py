@@ -28,8 +28,9 @@ CHARACTERS = 300
 """So much of a text is shown."""
 KNOWN = 20_000
 """So many of the learnt texts, evenly spaced, tell which words are common."""
-SOUGHT, HELD = 200_000, 10_000
-"""Among so many training rows paraphrases are looked for, of so many test texts, both evenly spaced: about 0.1 ms and 5 kB each."""
+SOUGHT, HELD = 100_000, 10_000
+"""Among so many training rows paraphrases are looked for, of so many test texts, both evenly spaced: for texts of 50 words 0.25 ms and
+10 kB each."""
 _BATCH = 1_000
 
 

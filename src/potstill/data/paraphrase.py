@@ -48,7 +48,7 @@ class _Vector:
 
 
 class ParaphraseIndex:
-    """Texts that others are compared with; about 16 bytes a character of theirs, and 8 MB besides.
+    """Texts that others are compared with; about 25 bytes a character of theirs, and 8 MB besides.
 
     `known` are further texts, a sample will do, that tell which runs are common. Runs of words in `template` do not count.
     """
