@@ -1,6 +1,11 @@
-"""Where definitions agree, values and gradients are those of the losses that TRL and Liger-Kernel ship."""
+"""Where definitions agree, values and gradients are those of the losses that TRL and Liger-Kernel ship.
 
+`make test` puts the two where nothing else finds them: transformers would import `datasets`, which TRL needs, into every training.
+"""
+
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +17,15 @@ from potstill.training.losses import forward_kl, jensen_shannon, reverse_kl
 
 N, V, D, E = 9, 33, 6, 5
 BETAS = {0.0: forward_kl, 0.3: partial(jensen_shannon, weight=0.3), 0.5: jensen_shannon, 1.0: reverse_kl}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def peers():
+    """They can be imported here, and no longer afterwards."""
+    folder = str(Path(sys.prefix, "peers"))
+    sys.path.append(folder)
+    yield
+    sys.path.remove(folder)
 
 
 def arrays():
