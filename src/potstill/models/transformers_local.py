@@ -15,7 +15,7 @@ from potstill.errors import ModelError
 from potstill.models import chat, pricing
 from potstill.models.base import Capabilities
 from potstill.models.decoding import Continuation, Prompt, decode
-from potstill.models.machine import fast_products
+from potstill.models.products import fast_products
 from potstill.models.shared_prefix import Prefix, read_prefix, shared_ids
 from potstill.models.weights import Weights
 from potstill.records import Completion, Cost, Request, Usage

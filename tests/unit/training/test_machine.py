@@ -6,7 +6,7 @@ import resource
 import pytest
 import torch
 
-from potstill.models.machine import fast_products, keep_freed_memory
+from potstill.training.machine import fast_products, keep_freed_memory
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (64, 64, 64), (300, 576, 1000), (33, 1000, 7)])

@@ -1,16 +1,12 @@
-"""How a CPU is used: which library multiplies its matrices, and what becomes of freed memory."""
+"""Which library multiplies float32 matrices on a CPU."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 from collections.abc import Iterator
 
 import torch
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""glibc's names (malloc.h) of how much free memory is given back, and of the size from which memory is mapped apart."""
 
 
 @contextlib.contextmanager
@@ -50,18 +46,3 @@ def _onednn_is_exact() -> bool:
     with _onednn():
         found = left @ right
     return bool(((found - exact).abs() < 1e-5 * exact).all())
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Have the C library keep the memory that one step frees for the next, which is of the same size.
-
-    Given back and fetched again it would be zeroed page by page by the kernel: a fifth of a step. Only glibc
-    knows this; elsewhere nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    # Older versions refuse more than 32 MiB.
-    if any(mallopt(_MMAP_THRESHOLD, size) for size in (2**30, 2**25)):
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
