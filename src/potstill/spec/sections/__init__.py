@@ -3,7 +3,7 @@
 from potstill.spec.sections.base import Auto, Fraction, Section
 from potstill.spec.sections.data import ColumnsSpec, DataSpec, TaskSpec, TaskType
 from potstill.spec.sections.engine import EngineSpec
-from potstill.spec.sections.evaluation import EvaluationSpec, OtherSpec
+from potstill.spec.sections.evaluation import EvaluationSpec, JudgeSpec, LmEvalSpec, OtherSpec
 from potstill.spec.sections.generation import (
     BalanceSpec,
     BudgetSpec,
@@ -34,6 +34,8 @@ __all__ = [
     "Fraction",
     "GatesSpec",
     "GenerationSpec",
+    "JudgeSpec",
+    "LmEvalSpec",
     "LoraSpec",
     "OnPolicySpec",
     "OtherSpec",
