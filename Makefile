@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Potstill needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 install"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) setuptools torch==2.13.0
-	$(PIP) --no-build-isolation --editable '.[train,parquet,baselines,dev]'
+	$(PIP) --no-build-isolation --editable '.[train,parquet,dev]'
 	@touch $@
 
 demo: install

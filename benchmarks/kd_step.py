@@ -28,7 +28,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from potstill.models.machine import choose_precision, fast_products
+from potstill.models.products import fast_products
+from potstill.training.machine import choose_precision
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.targets.live_teacher import LiveTeacher
 from steps import (

@@ -22,11 +22,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from potstill.models.machine import fast_products, keep_freed_memory
+from potstill.models.products import fast_products
 from potstill.training.distributions import Dense
 from potstill.training.head import Head
 from potstill.training.kernel import Pull, pulled_loss
 from potstill.training.losses import Divergence, forward_kl, jensen_shannon, reverse_kl
+from potstill.training.machine import keep_freed_memory
 from steps import Seconds, by_loop, forget_peak_memory, paired, peak_memory_mb, run_worker, serve, show
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -18,8 +18,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from potstill.models.machine import choose_precision
 from potstill.training.carve import carve, evenly_spaced
+from potstill.training.machine import choose_precision
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from potstill.training.targets.live_teacher import LiveTeacher
 from steps import Clock, load_teacher, potstill_trainer, random_rows, show

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from kd_step import BATCH, LAYERS, LENGTH, TUNED
-from potstill.models.machine import choose_precision
+from potstill.training.machine import choose_precision
 from potstill.training.objectives import OBJECTIVES, Ingredients
 from steps import (
     Seconds,

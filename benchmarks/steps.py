@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
-from potstill.models.machine import fast_products, keep_freed_memory
+from potstill.models.products import fast_products
 from potstill.models.weights import Weights, load_weights
 from potstill.spec.sections import WeightsSpec
 from potstill.training.batches import Batch, LengthBatches, TokenRows, collate
 from potstill.training.carve import carve, evenly_spaced
 from potstill.training.head import output_head, trained_hidden
+from potstill.training.machine import keep_freed_memory
 from potstill.training.objectives.base import Lesson, Objective
 from potstill.training.trainer import DistillationTrainer, Judge
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from potstill.cli.past import judge_of
 from potstill.errors import SpecError
-from potstill.evaluation.extras import extra_problems
+from potstill.evaluation.problems import evaluation_problems
 from potstill.models.load import endpoint_of
 from potstill.models.locate import ECHO, is_local
 from potstill.records import Example
@@ -38,7 +38,7 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
         elif expand.by == "tag" and not any(row.tags for row in train):
             yield "`generation.expand` writes rows of rare tags, but no training row has `tags`: add them, or set `how: paraphrase`"
     yield from filter(None, [gates_problem(spec)])
-    yield from extra_problems(spec)
+    yield from evaluation_problems(spec)
     if spec.teacher.adapt is not None and not any(row.reference for row in train):
         yield "`teacher.adapt` learns the references of training rows, but none has a `reference`: add some, or remove `adapt`"
     if spec.generation.ledger is not None and (problem := _unwritable(spec.generation.ledger)):

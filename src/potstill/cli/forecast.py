@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from potstill.cli.past import Past
-from potstill.cli.rehearse import CASES, EVALUATION, LATENCY, THROUGHPUT, Case, Takes, is_endpoint
+from potstill.cli.rehearse import AFTERWARDS, CASES, EVALUATION, JUDGING, LATENCY, THROUGHPUT, Case, Takes, is_endpoint
 from potstill.models.load import endpoint_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel
@@ -28,7 +28,6 @@ from potstill.spec.sections import OtherSpec, TeacherSpec
 _CALL_SECONDS = 1.0
 _TOKENS_A_SECOND = 50.0
 """What an endpoint is assumed to take to begin an answer, and to write at, until it has shown its own pace."""
-_AFTER_GENERATION = (EVALUATION, LATENCY, THROUGHPUT)
 Line = tuple[str, str]
 
 
@@ -111,7 +110,7 @@ class Forecast:
         if price.per_gpu_hour is not None:
             seconds = self._seconds(place, whole)
             return None if seconds is None else seconds / 3600 * price.per_gpu_hour * price.gpus
-        later = sum((self.takes.total(case, part=part, model=place) for part in _AFTER_GENERATION), Bill())
+        later = sum((self.takes.total(case, part=part, model=place) for part in AFTERWARDS), Bill())
         generating = _token_dollars(whole, price) - _token_dollars(later, price)
         if bought and self.spec.generation.mode == "batch":
             from potstill.models.batch_parts import PRICE  # brings the event loop
@@ -148,7 +147,7 @@ class Forecast:
         return sum(known) if self.spec.generation.route == "cascade" else max(known)
 
     def _before_evaluation(self, case: Case, place: int) -> Bill:
-        parts = dict.fromkeys(part for part, _, _ in self.takes.bills if part not in _AFTER_GENERATION)
+        parts = dict.fromkeys(part for part, _, _ in self.takes.bills if part not in AFTERWARDS)
         return sum((self.takes.total(case, part=part, model=place) for part in parts), Bill())
 
     def _seconds(self, place: int, bill: Bill) -> float | None:
@@ -206,6 +205,8 @@ class Forecast:
         plain = ["sft"] if self.spec.training.compare_with_sft else []
         each = [self._examining_seconds(test) if system == "teacher" else own for system in (*self.spec.evaluation.systems, *plain)]
         each += [self._other_seconds(other, own) for other in self.spec.evaluation.compare]
+        judged = self.takes.total("likely", part=JUDGING)
+        each += [self._endpoint_seconds(self.takes.models[-1], judged)] if judged.calls else []
         return None if None in each else sum(seconds or 0.0 for seconds in each)
 
     def _other_seconds(self, other: OtherSpec, own: float | None) -> float | None:
@@ -229,7 +230,7 @@ class Forecast:
         return self._endpoint_examined(0) if is_endpoint(teacher) else 0.0
 
     def _endpoint_examined(self, place: int) -> float:
-        together, alone, throughput = (self.takes.total("likely", part=part, model=place) for part in _AFTER_GENERATION)
+        together, alone, throughput = (self.takes.total("likely", part=part, model=place) for part in (EVALUATION, LATENCY, THROUGHPUT))
         model = self.takes.models[place]
         return self._endpoint_seconds(model, together + throughput) + self._endpoint_seconds(model, alone, alone=True)
 

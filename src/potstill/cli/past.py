@@ -76,7 +76,7 @@ class Past:
             self.spent += self._ledger.spent()
             if totals.answered >= _RATE_NEEDS and totals.seconds:
                 self.rate = totals.answered / totals.seconds
-        for name in ("teacher", *(other.key for other in self._run.spec.evaluation.compare if other.model is not None)):
+        for name in ("teacher", "judge", *(other.key for other in self._run.spec.evaluation.compare if other.model is not None)):
             evaluated = self._open(self._run.path("evaluation", "ledger.sqlite"), name)
             if evaluated is not None:
                 with evaluated:

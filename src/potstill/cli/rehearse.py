@@ -40,7 +40,9 @@ _SURPLUS = 1.3
 """So many times the wanted prompts are asked for, as in `generation.expand`."""
 _WORDS_OF_A_WISH = Message("user", " the" * 60)
 TRAINING, VALIDATION, QUALIFYING, WRITING = "training rows", "validation rows", "qualification", "new prompts"
-EVALUATION, LATENCY, THROUGHPUT = "the evaluation", "latency", "throughput"
+EVALUATION, LATENCY, THROUGHPUT, JUDGING = "the evaluation", "latency", "throughput", "the judge"
+AFTERWARDS = (EVALUATION, LATENCY, THROUGHPUT, JUDGING)
+"""Parts that come after generation."""
 T = TypeVar("T")
 
 
@@ -89,7 +91,9 @@ class Rehearsal:
             other.model.model_copy(update={"name": other.title}) for other in spec.evaluation.compare if other.model is not None
         ]
         self._others = [model for model in self._others if is_endpoint(model)]
-        self.takes = Takes([*asking, *self._others])
+        court = spec.evaluation.judge
+        self._court = court.model if court is not None and is_endpoint(court.model) else None
+        self.takes = Takes([*asking, *self._others, *([self._court] if self._court is not None else [])])
         panel = past.panel if past is not None else silent_panel(spec, task)
         self.teachers, self.judge = panel.teachers, panel.judge
         self._seats: list[Seat] = []
@@ -112,15 +116,38 @@ class Rehearsal:
         """Count what the teacher, and endpoints to compare with, are asked by the stage `evaluate`."""
         if "teacher" in self.spec.evaluation.systems:
             self._examine(test, 0, as_taught=self.spec.examined_as_taught)
-        for place in range(len(self.takes.models) - len(self._others), len(self.takes.models)):
+        first = len(self.takes.models) - len(self._others) - (self._court is not None)
+        for place in range(first, first + len(self._others)):
             self._examine(test, place, as_taught=False)
+        if self._court is not None:
+            self._judge(test, len(self.takes.models) - 1)
+
+    def _judge(self, test: Sequence[Example], place: int) -> None:
+        """Count what the judge is asked: each pair in both orders."""
+        court = self.spec.evaluation.judge
+        assert court is not None
+        seat, sample = self._seat_at(place, 256), sample_rows(test)
+        questions = [question for row in sample for question in self.task.expand(row)]
+        for case in CASES:
+            play = _Play(self, case, None)
+            for question in questions:
+                messages = self.task.render(question) or question.messages
+                text = self.answer(question.reference, self.task.max_new_tokens, case)[1]
+                play.ask(compare(seat, messages, question.reference, text, text, rubric=court.rubric))
+            whole = len(questions) * len(test) / max(len(sample), 1)
+            self.takes.add(JUDGING, place, case, play.bills[place].times(2 * min(court.rows, whole) / max(len(questions), 1)))
+
+    def _seat_at(self, place: int, room: int) -> Seat:
+        """A seat of one of `takes.models`, greedy, with so much room."""
+        seat = replace(self.teachers[0], sampling=Sampling(max_new_tokens=room))
+        self._seats.append(seat)  # as long as it is known by its id
+        self._places[id(seat)] = place
+        return seat
 
     def _examine(self, test: Sequence[Example], place: int, *, as_taught: bool) -> None:
         strategy = self._strategy if as_taught else build_strategy(PromptingSpec(), self.task.schema)
         room = answer_tokens(self.task) if as_taught else self.task.max_new_tokens
-        seat, sample = replace(self.teachers[0], sampling=Sampling(max_new_tokens=room)), sample_rows(test)
-        self._seats.append(seat)  # as long as it is known by its id
-        self._places[id(seat)] = place
+        seat, sample = self._seat_at(place, room), sample_rows(test)
         for case in CASES:
             play = _Play(self, case, None)
             for question in (question for row in sample for question in self.task.expand(row)):
@@ -275,6 +302,10 @@ class _Play:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def ask(self, ask: Ask) -> None:
+        """One question by itself."""
+        self._answer(Step((ask,)), ())
 
     def _answer(self, step: Step, gold: Sequence[str]) -> list[Answered]:
         asked: Counter[object] = Counter()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from potstill.errors import DataError, ModelError
+from potstill.evaluation.probabilities import MOST_TOKENS, LabelWays
 from potstill.models.ask import ask_async
 from potstill.models.base import Model
 from potstill.models.budget import Budget
@@ -45,6 +46,8 @@ class Reply:
     failed: bool = False
     no_room: bool = False
     requests: tuple[Request, ...] = field(default=(), repr=False, compare=False)
+    probabilities: dict[str, float] | None = field(default=None, repr=False, compare=False)
+    """By label, where they are known."""
 
     def prediction(self, references: tuple[str, ...]) -> Prediction:
         """The reply as metrics take it."""
@@ -69,9 +72,10 @@ def build_questions(task: Task, rows: Sequence[Example]) -> list[Question]:
     return questions
 
 
-def greedy_requests(task: Task, questions: Sequence[Question]) -> list[Request]:
+def greedy_requests(task: Task, questions: Sequence[Question], *, top_logprobs: int = 0) -> list[Request]:
     """What systems are asked: the question alone, greedy, up to the same length, by the same schema where the task has one."""
-    return [Request(question.messages, Sampling(max_new_tokens=task.max_new_tokens), schema=task.schema) for question in questions]
+    sampling = Sampling(max_new_tokens=task.max_new_tokens)
+    return [Request(question.messages, sampling, schema=task.schema, top_logprobs=top_logprobs) for question in questions]
 
 
 async def ask_questions(
@@ -82,14 +86,19 @@ async def ask_questions(
     *,
     progress: Progress | None = None,
     budget: Budget | None = None,
+    labels: Sequence[str] = (),
 ) -> list[Reply]:
     """Replies in the order of the questions; what the ledger holds already is not asked again.
 
+    Where `labels` are given, a local model's replies hold how probable it found each of them.
     Raises EndpointError where the endpoint broke the contract, ModelError where every call failed, BudgetError where a cap is reached.
     """
-    requests = greedy_requests(task, questions)
+    local = model.capabilities.logits
+    asked = labels if local else ()
+    requests = greedy_requests(task, questions, top_logprobs=min(len(asked) + 1, MOST_TOKENS) if asked else 0)
     answers = await ask_async(model, requests, ledger, progress, budget)
-    replies = [_read(task, request, answers.of(request), local=model.capabilities.logits) for request in requests]
+    ways = LabelWays(asked) if asked else None
+    replies = [_read(task, request, answers.of(request), ways, local=local) for request in requests]
     require_some(model, replies)
     return replies
 
@@ -109,11 +118,14 @@ def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
         "answer": reply.answer,
         "references": list(question.references),
         "finish_reason": "no_room" if reply.no_room else reply.completion.finish_reason,
+        **({} if reply.probabilities is None else {"probabilities": reply.probabilities}),
     }
 
 
-def _read(task: Task, request: Request, completion: Completion, *, local: bool) -> Reply:
+def _read(task: Task, request: Request, completion: Completion, ways: LabelWays | None, *, local: bool) -> Reply:
     if completion.finish_reason == "error":
         # A model in this process has no other reason to decline a question of its own.
         return Reply(completion, None, failed=not local, no_room=local, requests=(request,))
-    return Reply(completion, task.parse(completion.text), requests=(request,))
+    found = ways.probabilities(completion.logprobs) if ways is not None and completion.logprobs else None
+    # On the clock nobody asks for probabilities.
+    return Reply(completion, task.parse(completion.text), requests=(replace(request, top_logprobs=0),), probabilities=found)

@@ -11,12 +11,16 @@ from statistics import fmean
 from typing import Any
 
 from potstill.data.labels import load_labels
-from potstill.errors import DataError
+from potstill.errors import DataError, ModelError
 from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
-from potstill.evaluation.extras import extra_inputs, require_extras
+from potstill.evaluation.court import FILE as JUDGED
+from potstill.evaluation.court import hold_court, judge_inputs
+from potstill.evaluation.extras import extra_inputs
 from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
 from potstill.evaluation.leaks import answer_leaks
+from potstill.evaluation.lm_eval import examine_by_lm_eval
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
+from potstill.evaluation.problems import evaluation_problems
 from potstill.evaluation.roster import examined
 from potstill.evaluation.score import (
     Replies,
@@ -40,7 +44,7 @@ from potstill.tasks.metrics import build_metric
 from potstill.tasks.metrics.base import Metric
 
 NAME: StageName = "evaluate"
-DISCARD = ("predictions", "questions.jsonl", "leaks.json", "scores.json")
+DISCARD = ("predictions", "questions.jsonl", "leaks.json", "scores.json", "judge.jsonl")
 
 SCHEMA_VERSION = 3
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
@@ -59,9 +63,10 @@ def inputs(run: Run) -> dict[str, object]:
         "weights": teacher_stamp(spec.teacher),
         "template": template_stamp(spec.teacher),
         "student": spec.student.model_dump(mode="json", include={"dtype", "device"}),
-        "evaluation": spec.evaluation.model_dump(mode="json", exclude={"compare"}),
+        "evaluation": spec.evaluation.model_dump(mode="json", exclude={"compare", "judge"}),
         "seed": spec.seed,
         "files": {path: digest for path, digest in made.items() if path.startswith(read)},
+        **({"judge": judge_inputs(spec.evaluation.judge)} if spec.evaluation.judge else {}),
         **({"compare": extra_inputs(run)} if spec.evaluation.compare else {}),
         **({"taught": _taught(run, made)} if spec.examined_as_taught else {}),
     }
@@ -74,15 +79,17 @@ def _taught(run: Run, made: dict[str, str]) -> dict[str, object]:
 
 
 def preflight(run: Run) -> None:
-    """Raises ModelError where a system that the spec compares with cannot be examined."""
-    require_extras(run.spec)
+    """Raises ModelError with all that would stop the evaluation, as far as it can be known before."""
+    if problems := list(evaluation_problems(run.spec)):
+        raise ModelError("\n".join(problems))
 
 
 def outputs(run: Run) -> list[Path]:
     """The scores, the questions, what of them was learnt, and each system's predictions."""
     folder = run.path("evaluation")
     predictions = [folder / "predictions" / f"{system}.jsonl" for system in examined(run)]
-    return [folder / "scores.json", folder / "questions.jsonl", folder / "leaks.json", *predictions]
+    judged = [folder / JUDGED] if run.spec.evaluation.judge is not None else []
+    return [folder / "scores.json", folder / "questions.jsonl", folder / "leaks.json", *predictions, *judged]
 
 
 def work(run: Run, resumed: bool) -> str:
@@ -92,7 +99,7 @@ def work(run: Run, resumed: bool) -> str:
     """
     del resumed  # the ledger knows
     spec = run.spec
-    require_extras(spec)
+    preflight(run)
     labels = load_labels(run)
     task = build_task(spec.task, labels)
     rows = open_rows(run)
@@ -100,12 +107,16 @@ def work(run: Run, resumed: bool) -> str:
     write_json(run.path("evaluation", "leaks.json"), answer_leaks(run, questions))
     metrics = _choose_metrics(run, task, labels, questions)
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
-        examiner = Examiner(run, task, ledger)
+        examiner = Examiner(run, task, ledger, labels)
         replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in examined(run)}
         scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
+        if (judged := hold_court(run, task, examiner, questions, replies)) is not None:
+            scores["judge"] = judged
         for name, system in examiner.systems.items():
             scores["systems"][name] |= {"kind": system.kind, "title": system.title}
         measured = examiner.measure(questions, replies)
+        if (forgotten := examine_by_lm_eval(run, examiner.systems)) is not None:
+            scores["lm_eval"] = forgotten
     head = {"schema_version": SCHEMA_VERSION, "task": spec.task.type, "rows": len(rows)}
     _write(run, {**head, **scores, **_split_measured(measured)}, questions, replies)
     return _describe(scores, len(questions))

@@ -40,10 +40,15 @@ class Examiner:
     What endpoints are asked counts against the run's budget and their rates, with what they were asked before.
     """
 
-    def __init__(self, run: Run, task: Task, ledger: Ledger) -> None:
+    def __init__(self, run: Run, task: Task, ledger: Ledger, labels: Sequence[str] = ()) -> None:
         self._run, self._task, self._ledger = run, task, ledger
+        # Labels in JSON, or after reasons, are not what the answer's first tokens decide between.
+        wanted = run.spec.evaluation.probabilities is not False and run.spec.task.answer_schema is None and not run.spec.task.reasons
+        self._labels = tuple(labels) if wanted else ()
         self.systems = roster(run)
         self._prompting: Prompting | None = open_prompting(run, task) if TEACHER in self.systems else None
+        self.identities: dict[str, str] = {}
+        """By system, whose weights or which endpoint gave its answers."""
         self._budget: Budget | None = None
         self._generating: list[Recent] = []
         """What the teacher was asked in the minute before by the generation."""
@@ -51,6 +56,16 @@ class Examiner:
     def ask(self, system: str, questions: Sequence[Question]) -> list[Reply]:
         """A system's replies to all questions; those that stand in the ledger are not asked for again."""
         return asyncio.run(self._ask(self.systems[system], questions))
+
+    def charged(self, name: str, model: Model) -> tuple[Ledger, Budget]:
+        """The ledger, open for what is asked in this name from now on, and the budget that it counts against."""
+        self._ledger.run = name
+        return self._ledger, self._budget_for(model)
+
+    def dollars(self, name: str) -> float | None:
+        """What was spent in this name; None where a price is unknown."""
+        self._ledger.run = name
+        return self._ledger.dollars()
 
     def measure(self, questions: Sequence[Question], replies: Mapping[str, Sequence[Reply]]) -> dict[str, dict[str, Any]]:
         """Measurements of each system of `replies`: `where`, latency, throughput, memory, sizes; all are timed on the same questions.
@@ -73,19 +88,18 @@ class Examiner:
             measured[name] |= {**describe(timed), "throughput": [level.to_json() for level in [*alone, *levels[name]]]}
         for name, found in measured.items():
             if self.systems[name].asked is not None:
-                self._ledger.run = name
-                found["dollars"] = self._ledger.dollars()
+                found["dollars"] = self.dollars(name)
         return measured
 
     async def _ask(self, system: System, questions: Sequence[Question]) -> list[Reply]:
         model, task, prompting = system.load(), self._task, self._prompting if system.name == TEACHER else None
-        self._ledger.run = system.name
+        self._ledger.run, self.identities[system.name] = system.name, model.identity
         steps = 1 if prompting is None else prompting.strategy.steps
         try:
             with self._run.events.progress(f"{system.name} answers", len(questions) * steps, "answers") as progress:
                 budget = self._budget_for(model) if system.asked is not None else None
                 if prompting is None:
-                    return await ask_questions(model, task, questions, self._ledger, progress=progress, budget=budget)
+                    return await ask_questions(model, task, questions, self._ledger, progress=progress, budget=budget, labels=self._labels)
                 return await ask_as_taught(model, task, questions, self._ledger, prompting, progress=progress, budget=budget)
         finally:
             await model.close()
@@ -165,7 +179,7 @@ class Examiner:
         """What earlier processes have spent on this evaluation: what systems were asked that are paid for, and how long it took."""
         asking = self._ledger.run
         found = []
-        for name in (system.name for system in self.systems.values() if system.asked is not None):
+        for name in (*(system.name for system in self.systems.values() if system.asked is not None), "judge"):
             self._ledger.run = name
             found.append((self._ledger.spent(), self._ledger.seconds_asked()))
         self._ledger.run = asking

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from potstill.errors import ModelError
+from potstill.evaluation.problems import INSTALL_BASELINES, has_baselines
 from potstill.models.base import Capabilities
 from potstill.records import Completion, Example, Message, Request, Usage
 from potstill.store.atomic import fingerprint
@@ -14,7 +14,6 @@ from potstill.tasks.base import Task
 from potstill.tasks.rationales import asks_why
 
 _VERSION = 1
-INSTALL = "needs the package scikit-learn: pip install 'potstill[baselines]'"
 
 
 class TfidfModel:
@@ -29,8 +28,8 @@ class TfidfModel:
 
     def __init__(self, rows: Sequence[tuple[str, str]], name: str = "tfidf") -> None:
         """Fit to (text, label) pairs. Raises ModelError where scikit-learn is not installed, or the rows have fewer than two labels."""
-        if not is_installed():
-            raise ModelError(f"{name}: {INSTALL}")
+        if not has_baselines():
+            raise ModelError(f"{name}: {INSTALL_BASELINES}")
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -56,11 +55,6 @@ class TfidfModel:
     async def close(self) -> None:
         """Let go of the weights."""
         self._line = None
-
-
-def is_installed() -> bool:
-    """Whether scikit-learn is there."""
-    return importlib.util.find_spec("sklearn") is not None
 
 
 def asked_text(messages: Iterable[Message]) -> str:

@@ -25,6 +25,7 @@ class Prompt:
 
     Above temperature 0, one uniform number a token is drawn from `seed` and turned into a token by the inverse of the cumulative
     distribution, so what a prompt draws does not depend on the prompts beside it (but for rounding in the batch's products).
+    `top` of the likeliest tokens are noted at each place.
     """
 
     ids: Sequence[int]
@@ -33,6 +34,16 @@ class Prompt:
     top_p: float = 1.0
     seed: int = 0
     ended: Callable[[list[int]], bool] | None = None
+    top: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One written token, the stop token included: its natural log-probability at temperature 1, and the likeliest tokens there."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,8 @@ class Continuation:
     """The stop token that ended them; None where none did."""
     first_s: float | None = field(default=None, compare=False)
     """Seconds until the batch had its first tokens: reading the prompts, and one step."""
+    places: tuple[Place, ...] = field(default=(), compare=False, repr=False)
+    """The tokens with their probabilities, where the prompt asked for them."""
 
 
 @torch.inference_mode()
@@ -91,8 +104,10 @@ def _decode(
         positions_BT = (read + mask_BT.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         seen_BT = mask_BT[:, -ids_BT.shape[1] :] if recurrent else mask_BT
         out = module(input_ids=ids_BT, attention_mask=seen_BT, position_ids=positions_BT, use_cache=True, **state, **last_only, **besides)
-        chosen = _choose(out.logits[:, -1].float(), rows)
+        logits_BV = out.logits[:, -1].float()
+        chosen = _choose(logits_BV, rows)
         first_s = first_s or time.perf_counter() - started
+        _note(logits_BV, chosen, rows)
         for writer, token in zip(rows, chosen, strict=True):
             writer.take(token)
         alive = [row for row, writer in enumerate(rows) if writer.open]
@@ -124,6 +139,7 @@ class _Writer:
         self._stopped = False
         self._stop_id: int | None = None
         self._random = random.Random(prompt.seed)
+        self.places: list[Place] = []
 
     def take(self, token: int) -> None:
         if not self.open:
@@ -140,7 +156,7 @@ class _Writer:
         return self._random.random()
 
     def continuation(self, first_s: float | None) -> Continuation:
-        return Continuation(self._ids, self._stopped, self._tokens, self._stop_id, first_s)
+        return Continuation(self._ids, self._stopped, self._tokens, self._stop_id, first_s, tuple(self.places))
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -161,6 +177,22 @@ def _choose(logits_BV: Tensor, rows: Sequence[_Writer]) -> list[int]:
     for row, token in zip(drawn, tokens.tolist(), strict=True):
         greedy[row] = token
     return greedy
+
+
+def _note(logits_BV: Tensor, chosen: Sequence[int], rows: Sequence[_Writer]) -> None:
+    """Write down the probabilities of rows that are open and ask for them."""
+    asking = [row for row, writer in enumerate(rows) if writer.open and writer.prompt.top]
+    if not asking:
+        return
+    most = max(rows[row].prompt.top for row in asking)
+    logits_RV = logits_BV[asking]
+    total_R1 = logits_RV.logsumexp(1, keepdim=True)
+    best_RK, tokens_RK = logits_RV.topk(min(most, logits_RV.shape[1]), dim=1)
+    own_R1 = logits_RV.gather(1, logits_RV.new_tensor([chosen[row] for row in asking], dtype=torch.long)[:, None])
+    found = zip(asking, tokens_RK.tolist(), (best_RK - total_R1).tolist(), (own_R1 - total_R1)[:, 0].tolist(), strict=True)
+    for row, tokens, logprobs, own in found:
+        top = list(zip(tokens, logprobs, strict=True))[: rows[row].prompt.top]
+        rows[row].places.append(Place(chosen[row], own, tuple(top)))
 
 
 def draw(logits_BV: Tensor, temperature_B1: Tensor, top_p_B1: Tensor, uniform_B1: Tensor) -> Tensor:

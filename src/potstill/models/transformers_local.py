@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,16 @@ import torch
 from potstill.errors import ModelError
 from potstill.models import chat, pricing
 from potstill.models.base import Capabilities
-from potstill.models.decoding import Continuation, Prompt, decode
-from potstill.models.machine import fast_products
+from potstill.models.decoding import Continuation, Place, Prompt, decode
+from potstill.models.products import fast_products
 from potstill.models.shared_prefix import Prefix, read_prefix, shared_ids
 from potstill.models.weights import Weights
-from potstill.records import Completion, Cost, Request, Usage
+from potstill.records import Completion, Cost, Message, Request, TokenLogprob, Usage
 from potstill.spec.sections import PriceSpec
 from potstill.store.atomic import fingerprint
+
+_MOST_PLANNED = 8_192
+"""Prompts whose tokens are kept between planning a batch and answering it: twice as many as are planned together."""
 
 
 class TransformersModel:
@@ -46,6 +50,8 @@ class TransformersModel:
         self._fits = batch_size
         self._busy = threading.Lock()
         self._prefix: Prefix | None = None
+        self._names: dict[int, str] = {}
+        self._planned: dict[tuple[Message, ...], array[int]] = {}
 
     def prompt_tokens(self, request: Request) -> list[int]:
         """The ids that this request sends."""
@@ -53,7 +59,12 @@ class TransformersModel:
 
     def length(self, request: Request) -> int:
         """How long the request's prompt is, in tokens; what batches are sorted by."""
-        return len(self.prompt_tokens(request))
+        known = self._planned.get(request.messages)
+        if known is None:
+            if len(self._planned) >= _MOST_PLANNED:
+                self._planned.clear()
+            known = self._planned[request.messages] = array("I", self.prompt_tokens(request))
+        return len(known)
 
     async def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer the requests as one batch, in order.
@@ -114,7 +125,9 @@ class TransformersModel:
 
     def _answer(self, requests: Sequence[Request], cancelled: Callable[[], bool]) -> list[Completion]:
         started = time.perf_counter()
-        ids = [self.prompt_tokens(request) for request in requests]
+        # What is asked was sorted by length before: its tokens are known from there.
+        known = [self._planned.pop(request.messages, None) for request in requests]
+        ids = [self.prompt_tokens(request) if one is None else one.tolist() for request, one in zip(requests, known, strict=True)]
         read_s = time.perf_counter() - started
         fitting = [row for row, prompt in enumerate(ids) if len(prompt) < self._context]
         written = self.generate([self._prompt(requests[row], ids[row]) for row in fitting], cancelled=cancelled)
@@ -135,6 +148,7 @@ class TransformersModel:
             top_p=sampling.top_p,
             seed=seed,
             ended=self._ends_with(sampling.stop) if sampling.stop else None,
+            top=request.top_logprobs,
         )
 
     def _ends_with(self, stops: Sequence[str]) -> Callable[[list[int]], bool]:
@@ -153,7 +167,17 @@ class TransformersModel:
             usage=Usage(asked, written.tokens),
             latency_s=seconds,
             model=self.name,
+            logprobs=tuple(self._told(place) for place in written.places),
         )
+
+    def _told(self, place: Place) -> TokenLogprob:
+        """A token by its text; stop tokens, which are among them, are empty."""
+        return TokenLogprob(self._name(place.token), place.logprob, tuple((self._name(token), value) for token, value in place.top))
+
+    def _name(self, token: int) -> str:
+        if token not in self._names:
+            self._names[token] = "" if token in self.stop_ids else self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return self._names[token]
 
     def _too_long(self, asked: int) -> Completion:
         reason = f"the prompt has {asked:,} tokens, the context {self._context:,}: shorten the row"

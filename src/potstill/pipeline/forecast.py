@@ -123,7 +123,7 @@ def _measured_machine(precision: Precision | Auto) -> Machine | None:
         return None
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         return None
-    from potstill.models.machine import fast_products
+    from potstill.models.products import fast_products
 
     plain = _speed(torch.float32)
     with fast_products():

@@ -95,6 +95,9 @@ def public_spec(spec: RunSpec) -> dict[str, Any]:
         if other["model"] is not None:
             other["model"]["model"] = model_title(other["model"]["model"])
             _hide_access(other["model"])
+    if (judge := public["evaluation"]["judge"]) is not None:
+        judge["model"]["model"] = model_title(judge["model"]["model"])
+        _hide_access(judge["model"])
     return public
 
 

@@ -244,7 +244,7 @@ def _standing(job: FineTuning, plan: _Plan) -> tuple[Path | None, int, Log]:
 
 def _precision(job: FineTuning, module: Any, log: Log) -> Precision:
     """The number format of products: what the spec says, what the training began with, or what is faster here."""
-    from potstill.models.machine import choose_precision, require_precision
+    from potstill.training.machine import choose_precision, require_precision
 
     begun: list[Precision] = [entry["precision"] for entry in log if "precision" in entry]
     chosen = job.training.precision

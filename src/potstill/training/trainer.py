@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
-from potstill.models.machine import fast_products, keep_freed_memory
+from potstill.models.products import fast_products
 from potstill.training.batches import Batch, collate
 from potstill.training.folders import Checkpoints
 from potstill.training.history import best, scored, without_progress
 from potstill.training.learner import Learner, pad_id
+from potstill.training.machine import keep_freed_memory
 from potstill.training.objectives.base import Lesson
 
 _WEIGHTS = "learner.safetensors"

@@ -314,3 +314,14 @@ def test_endpoints_to_compare_with_are_counted_beside_the_teacher_and_their_answ
         lines = said(folder, "run")
     assert lines["calls"].startswith("170; 24 for training rows, 8 for the evaluation, 10 for latency, 128 for throughput")
     assert "73 to other" in lines["calls"]
+
+
+def test_a_judge_of_the_evaluation_is_counted_with_both_orders_of_each_pair(job: tuple[Path, dict[str, Any]]) -> None:
+    folder, spec = job
+    with OpenAIStub() as stub:
+        judge = endpoint(stub, price={"input_per_million": 10, "output_per_million": 0}) | {"model": "j", "rows": 3}
+        summaries = spec | {"task": {"type": "summarization"}, "teacher": endpoint(stub), "evaluation": {"judge": judge}}
+        (folder / "potstill.yaml").write_text(yaml.safe_dump(summaries))
+        lines = said(folder, "run")
+    assert "6 for the judge" in lines["calls"]
+    assert "6 to j" in lines["calls"]

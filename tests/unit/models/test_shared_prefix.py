@@ -73,6 +73,22 @@ def test_drawn_answers_are_the_same_too():
     assert shared == plain
 
 
+def test_noted_probabilities_are_those_of_a_plain_pass_over_prompt_and_answer():
+    module, prompts = model_of("llama"), prompts_of(4, top=5)
+    for answers in both_ways(module, prompts, stop_ids=(7,)):
+        for prompt, answer in zip(prompts, answers, strict=True):
+            written = [noted.token for noted in answer.places]
+            assert written == [*answer.ids, *([7] if answer.stopped else [])]
+            with torch.inference_mode():
+                logits = module(torch.tensor([[*prompt.ids, *written]])).logits[0, len(prompt.ids) - 1 : -1]
+            logprobs = logits.log_softmax(-1)
+            for noted, row in zip(answer.places, logprobs, strict=True):
+                assert noted.logprob == pytest.approx(float(row[noted.token]), abs=1e-3)
+                values, tokens = row.topk(5)
+                assert [token for token, _ in noted.top] == tokens.tolist()
+                assert [value for _, value in noted.top] == pytest.approx(values.tolist(), abs=1e-3)
+
+
 def test_attention_of_many_long_rows_goes_in_lots():
     module, prompts = model_of("llama", num_hidden_layers=1), prompts_of(48, shared=300, own=(400, 420))
     plain, shared = both_ways(module, prompts[:1] + prompts[1:])

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from potstill.errors import TrainingError
-from potstill.models.machine import choose_precision, fast_products, keep_freed_memory, require_precision
+from potstill.models.products import fast_products
+from potstill.training.machine import choose_precision, keep_freed_memory, require_precision
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (64, 64, 64), (300, 576, 1000), (33, 1000, 7)])

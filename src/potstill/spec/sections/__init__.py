@@ -4,7 +4,7 @@ from potstill.spec.sections.base import Auto, Fraction, Precision, Section
 from potstill.spec.sections.costs import CostsSpec
 from potstill.spec.sections.data import ColumnsSpec, DataSpec, TaskSpec, TaskType
 from potstill.spec.sections.engine import EngineSpec
-from potstill.spec.sections.evaluation import EvaluationSpec, OtherSpec
+from potstill.spec.sections.evaluation import EvaluationSpec, JudgeSpec, LmEvalSpec, OtherSpec
 from potstill.spec.sections.generation import (
     BalanceSpec,
     BudgetSpec,
@@ -36,6 +36,8 @@ __all__ = [
     "Fraction",
     "GatesSpec",
     "GenerationSpec",
+    "JudgeSpec",
+    "LmEvalSpec",
     "LoraSpec",
     "OnPolicySpec",
     "OtherSpec",

@@ -77,6 +77,52 @@ class OtherSpec(Section):
         return f"student of {self.run.name}" if self.run is not None else self.key
 
 
+class JudgeSpec(Section):
+    """A model that says which of two answers is better, the student's or the teacher's.
+
+    In a spec: the keys of a model (`{model: ..., base_url: ...}`) beside these.
+    """
+
+    model: TeacherSpec
+    """Who judges; another than those who are judged."""
+    rubric: str | None = Field(default=None, min_length=1)
+    """What to judge by, in your words; by default whether an answer is right, complete and to the point."""
+    rows: int = Field(default=100, ge=1)
+    """So many test questions, evenly spaced; each is asked in both orders, so twice."""
+    may_judge_itself: bool = False
+    """Let a model judge answers of its own. Off, because models favour them (Panickssery et al. 2024, arXiv 2404.13076)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_the_model_beside(cls, raw: object) -> object:
+        if isinstance(raw, str):
+            return {"model": {"model": raw}}
+        if not isinstance(raw, dict) or not (isinstance(raw.get("model"), str) or "replay" in raw):
+            return raw
+        own = {key: raw[key] for key in ("rubric", "rows", "may_judge_itself") if key in raw}
+        return {**own, "model": {key: value for key, value in raw.items() if key not in own}}
+
+
+class LmEvalSpec(Section):
+    """Tasks of lm-eval; a list of their names stands for the section."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Their names there, as in `lm-eval ls tasks`."""
+    folder: Path | None = None
+    """Your own tasks: a folder of lm-eval's YAML files."""
+    rows: int | None = Field(default=None, ge=1)
+    """At most so many rows of each task."""
+    examples: int | None = Field(default=None, ge=0)
+    """Worked examples before each question; by default the task's own number."""
+    chat: bool = False
+    """Ask by the models' chat templates; by default lm-eval's plain prompts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_alone(cls, raw: object) -> object:
+        return {"tasks": raw} if isinstance(raw, list | tuple) else raw
+
+
 class EvaluationSpec(Section):
     """How teacher, baseline and student are compared."""
 
@@ -86,9 +132,17 @@ class EvaluationSpec(Section):
     """Who is measured."""
     compare: tuple[OtherSpec, ...] = Field(default=(), json_schema_extra=_or_a_name)
     """Who else is asked the same questions: `[gpt-4.1-mini, {run: runs/other}, tfidf, lead, {model: ..., base_url: ...}]`."""
+    judge: JudgeSpec | None = None
+    """Have a model compare the student's answers with the teacher's, where metrics tell little: `{model: ..., rubric: ..., rows: 100}`."""
+    lm_eval: LmEvalSpec | None = None
+    """Tasks of lm-eval for teacher, baseline and student, as far as their weights are here: what the student forgot. Needs
+    `potstill[lm-eval]`."""
     teacher_prompting: Literal["as_taught", "plain"] = "as_taught"
     """How the teacher is asked the test questions: with the instruction, the worked examples and the room for reasons of
     `generation.prompting`, as when it taught, or `plain`, as the student is asked. Greedy and once either way."""
+    probabilities: bool | Auto = "auto"
+    """Keep how probable each label was to a local model, beside its answer: what calibration is taken from. `auto`: for label sets. They
+    come from the very products that wrote the answer."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
     resamples: int = Field(default=10_000, ge=100)
@@ -102,6 +156,12 @@ class EvaluationSpec(Section):
     throughput_rows: int = Field(default=16, ge=1)
     """Requests of each of those levels, and as many more as make whole batches; of an endpoint that is what a level costs. One request in
     flight is what `latency_rows` measure already."""
+
+    @model_validator(mode="after")
+    def _judges_those_who_answer(self) -> EvaluationSpec:
+        if self.judge is not None and not {"student", "teacher"} <= set(self.systems):
+            raise ValueError("`judge` compares the student with the teacher, and `systems` lacks one of them: add it, or remove `judge`")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> EvaluationSpec:

@@ -118,6 +118,13 @@ class RunSpec(Section):
                 "`targets.weights.reference` has references learnt as text, at tokens of the answer alone: set `targets.positions: answer`"
             )
         has_labels = self.task.type == "nli" or (self.task.type == "qa" and self.task.answer == "choice")
+        if self.evaluation.probabilities is True and self.task.type != "nli":
+            misfits.append(f"`evaluation.probabilities` are those of labels, and {self.task.type} has none: set `auto`")
+        closed = has_labels or self.task.type == "math"
+        if self.evaluation.judge is not None and closed:
+            misfits.append(
+                f"`evaluation.judge` is for free text; answers of {self.task.type} are right or wrong, and the metrics say so: remove it"
+            )
         for other in self.evaluation.compare:
             if other.baseline == "tfidf" and not has_labels:
                 misfits.append(f"`evaluation.compare: tfidf` chooses among labels, and {self.task.type} has none: remove it")

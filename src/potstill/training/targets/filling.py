@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import TrainingError
-from potstill.models.machine import fast_products
+from potstill.models.products import fast_products
 from potstill.store.events import EventLog, Progress
 from potstill.training.batches import Batch, TokenRows, collate
 from potstill.training.distributions import Dense
