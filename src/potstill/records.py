@@ -31,8 +31,8 @@ class Example:
     different splits, and are resampled together.
 
     Generation fills the rest: `trained_turns` names the assistant turns (positions in `messages`) that a student learns from,
-    `teacher` who wrote them, `rounds` the drafts that led to the last one, `distribution` how the votes of several samples fell
-    (parsed answer, share), `source` the row that a written prompt was made from.
+    `teacher` who wrote them, `rounds` the drafts that led to the last one, `distribution` how the votes of several samples fell, or
+    how likely a judge finds each label (parsed answer, share; the learnt one first), `source` the row that a written prompt was made from.
     """
 
     id: str

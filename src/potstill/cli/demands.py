@@ -24,12 +24,12 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
     yield from _unpriced(spec)
     if spec.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
         yield "`engine: ray` needs the package ray: pip install 'potstill[ray]'"
-    if judge_of(spec) is None and (spec.generation.choose == "judge" or spec.gates.judge is not None):
-        key = "generation.choose: judge" if spec.generation.choose == "judge" else "gates.judge"
+    if judge_of(spec) is None and (spec.generation.chosen_by_judge or spec.gates.judge is not None):
+        key = f"generation.choose: {spec.generation.choose}" if spec.generation.chosen_by_judge else "gates.judge"
         yield f"`{key}` has answers judged, but nobody is named who judges: name another model than the teacher in `generation.judge`"
     expand = spec.generation.expand
     if expand is not None and expand.how == "rare":
-        if expand.by == "label" and not has_labels(spec):
+        if expand.by == "label" and not spec.task.is_choice:
             yield (
                 f"`generation.expand` writes rows of rare labels, but {spec.task.type} has none ({_COUNTABLE} have): set `by: tag`, or "
                 "`how: paraphrase`"
@@ -60,13 +60,8 @@ def notes_on(spec: RunSpec, train: Sequence[Example], validation: Sequence[Examp
     if qualify is not None and qualify.min_score is not None and not any(row.reference for row in validation):
         yield "`generation.qualify.min_score` compares with references, but no validation row has one: set `min_agreement` instead"
     balance = generation.balance
-    if balance is not None and balance.by == "label" and not has_labels(spec):
+    if balance is not None and balance.by == "label" and not spec.task.is_choice:
         yield f"`generation.balance` counts labels, but answers of {spec.task.type} are free text: hardly two are the same"
-
-
-def has_labels(spec: RunSpec) -> bool:
-    """Whether answers are of a few kinds, which can be counted."""
-    return spec.task.type == "nli" or (spec.task.type == "qa" and spec.task.answer == "choice")
 
 
 def gates_problem(spec: RunSpec) -> str | None:

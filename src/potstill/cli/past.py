@@ -126,7 +126,7 @@ def silent_panel(spec: RunSpec, task: Task, identity: Callable[[TeacherSpec, str
 
 def judge_of(spec: RunSpec) -> TeacherSpec | None:
     """Who judges, where answers are to be judged; None where nobody does, or nobody is named who could."""
-    if spec.generation.choose != "judge" and spec.gates.judge is None:
+    if not spec.generation.chosen_by_judge and spec.gates.judge is None:
         return None
     if spec.generation.judge is not None:
         return spec.generation.judge

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from potstill.cli.past import Past, judge_of, silent_panel
 from potstill.generation.choosing.base import Situation
 from potstill.generation.choosing.judge import compare, mark
+from potstill.generation.choosing.label_scores import ask_scores
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
@@ -244,6 +245,9 @@ class _Play:
                 judge = rehearsal.judge
                 for other in texts[1:]:
                     self._answer(Step((compare(situation, text, other, judge), compare(situation, other, text, judge))), ())
+        options = rehearsal.task.options(row)
+        if rehearsal.spec.generation.choose == "label_scores" and rehearsal.judge is not None and options:
+            self._answer(Step((ask_scores(situation, options, rehearsal.judge),)), ())
         if rehearsal.spec.gates.judge is not None and rehearsal.judge is not None:
             marked = texts if rehearsal.spec.generation.choose == "all" and self.case != "low" else [text]
             self._answer(Step(tuple(mark(situation, one, rehearsal.judge) for one in marked)), ())

@@ -113,7 +113,7 @@ class Interview:
         self._strategy: Strategy = build_strategy(self.generation.prompting, task.schema)
         self._route = ROUTES[self.generation.route]
         self._choice = choice_name(self.generation, task)
-        self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None
+        self._one_step = self._strategy.steps == 1 and not self.generation.chosen_by_judge and self.gates.judge is None
 
     def under(self, gates: GatesSpec) -> Interview:
         """The same answers, judged by other gates."""

@@ -172,7 +172,7 @@ def _shared(models: Sequence[Model]) -> list[Model]:
 
 
 def _judge(spec: RunSpec, panel: Panel) -> Seat | None:
-    if spec.generation.choose != "judge" and spec.gates.judge is None:
+    if not spec.generation.chosen_by_judge and spec.gates.judge is None:
         return None
     sampling = judge_sampling(spec)
     if spec.generation.judge is not None:

@@ -95,8 +95,13 @@ def _logprobs(spec: RunSpec) -> Iterator[str]:
 
 def _votes(spec: RunSpec) -> Iterator[str]:
     generation = spec.generation
+    if generation.choose == "label_scores":
+        return
     if generation.samples == 1 and generation.route != "vote":
-        yield "`targets.kind: votes` needs several answers to each question: set `generation.samples`, or `route: vote` of several teachers"
+        yield (
+            "`targets.kind: votes` needs several answers to each question: set `generation.samples`, or `route: vote` of several teachers; "
+            "or have a judge score labels: `choose: label_scores`"
+        )
     countable = build_task(spec.task, spec.task.labels or ("a", "b")).agreement in _COUNTABLE
     if generation.choose != "vote" and not (generation.choose == "auto" and countable):
         yield (

@@ -64,7 +64,12 @@ NOT_THERE = r"`training\.lora\.modules` names {}, but {} has no linear layer cal
 
 @pytest.mark.parametrize(
     ("given", "lacking"),
-    [(("query",), "query"), (("q_proj", "nope", "proj"), "nope, proj"), (("lm_head",), "lm_head"), (("embed_tokens", "mlp"), "embed_tokens, mlp")],
+    [
+        (("query",), "query"),
+        (("q_proj", "nope", "proj"), "nope, proj"),
+        (("lm_head",), "lm_head"),
+        (("embed_tokens", "mlp"), "embed_tokens, mlp"),
+    ],
 )
 def test_each_name_that_means_no_layer_is_told_also_beside_others_that_do(given, lacking):
     with pytest.raises(ModelError, match=NOT_THERE.format(lacking, "LlamaForCausalLM")):

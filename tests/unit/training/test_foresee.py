@@ -148,6 +148,13 @@ def test_targets_beside_answers_need_what_they_are_made_of(sections: dict[str, A
     assert words in problem
 
 
+def test_a_judges_scores_of_labels_are_shares_without_several_answers(model: Path) -> None:
+    nli = {"task": {"type": "nli", "labels": ["a", "b"]}, "targets": {"kind": "votes"}}
+    assert foresee(spec_of(ENDPOINT, {"model": str(model)}, generation={"choose": "label_scores"}, **nli)).problems == ()
+    [problem] = foresee(spec_of(ENDPOINT, {"model": str(model)}, **nli)).problems
+    assert "`choose: label_scores`" in problem
+
+
 def test_a_local_teacher_gives_more_than_log_probabilities(model: Path) -> None:
     [problem] = foresee(spec_of({"model": str(model)}, {"model": str(model)}, targets={"kind": "logprobs"})).problems
     assert "is local, and gives more: set `targets.kind: live`" in problem

@@ -76,7 +76,11 @@ def _ask(seat: Seat, system: str, words: str) -> Ask:
     return Ask(seat, Request(messages, seat.sampling, prompt_version=VERSION))
 
 
+def request_turns(situation: Situation) -> str:
+    """What was asked, as a judge is shown it."""
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in situation.messages)
+
+
 def _request_text(situation: Situation) -> str:
-    turns = "\n\n".join(f"[{message.role}]\n{message.content}" for message in situation.messages)
     gold = "".join(f"\n\n# A right answer\n{reference}" for reference in situation.example.reference[:1])
-    return f"# Request\n{turns}{gold}"
+    return f"# Request\n{request_turns(situation)}{gold}"

@@ -99,6 +99,11 @@ class RunSpec(Section):
                 f"`task.answer_schema` wants JSON alone, and `generation.prompting.strategy: {strategy}` has more written: take `direct`, "
                 "or remove the schema"
             )
+        if self.generation.choose == "label_scores" and not self.task.is_choice:
+            misfits.append(
+                f"`generation.choose: label_scores` has a judge score labels, and answers of {self.task.type} are no labels: it goes with "
+                "nli, and with qa by choice"
+            )
         if self.training.objective == "step_by_step" and self.generation.prompting.learn == "rationale_then_answer":
             misfits.append(
                 "`training.objective: step_by_step` learns answer and reasons as two tasks, and `generation.prompting.learn: "

@@ -32,8 +32,9 @@ class RolloutSource:
     """Puts rows that the student wrote in the place of some given ones (GKD: Agarwal et al. 2024, arXiv 2306.13649, algorithm 1).
 
     Every `refresh` steps the student as it is then answers prompts of the given rows, each row's at its last trained turn, all equally
-    often, and no more of them than the training's `steps` still draw; a replay buffer holds what it wrote (DistiLLM: Ko et al. 2024, arXiv 2402.03898). Of a step's n rows a share λ comes out of
-    the buffer: ⌊λ n + u⌋ rows with u uniform in [0, 1), so that the share is exact on average. No gradient flows through the writing.
+    often, and no more of them than the training's `steps` still draw; a replay buffer holds what it wrote (DistiLLM: Ko et al. 2024, arXiv
+    2402.03898). Of a step's n rows a share λ comes out of the buffer: ⌊λ n + u⌋ rows with u uniform in [0, 1), so that the share is exact
+    on average. No gradient flows through the writing.
 
     No generator has a state: each number is drawn anew from seed, step and purpose, so that the buffer and the count of what was written
     are all that `save` must keep for a resumed training to go on as an uninterrupted one.
