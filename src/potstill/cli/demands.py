@@ -10,6 +10,7 @@ from pathlib import Path
 
 from potstill.cli.past import judge_of
 from potstill.errors import SpecError
+from potstill.generation.panel import scorer_of, scorer_problem
 from potstill.models.load import endpoint_of
 from potstill.models.locate import ECHO, is_local
 from potstill.records import Example
@@ -36,7 +37,7 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
             )
         elif expand.by == "tag" and not any(row.tags for row in train):
             yield "`generation.expand` writes rows of rare tags, but no training row has `tags`: add them, or set `how: paraphrase`"
-    yield from filter(None, [gates_problem(spec)])
+    yield from filter(None, [gates_problem(spec), scorer_problem(spec)])
     if spec.teacher.adapt is not None and not any(row.reference for row in train):
         yield "`teacher.adapt` learns the references of training rows, but none has a `reference`: add some, or remove `adapt`"
     if spec.generation.ledger is not None and (problem := _unwritable(spec.generation.ledger)):
@@ -80,8 +81,8 @@ def gates_problem(spec: RunSpec) -> str | None:
 def _unpriced(spec: RunSpec) -> Iterator[str]:
     if spec.generation.budget.dollars is None:
         return
-    judge = judge_of(spec)
-    for teacher in dict.fromkeys(t.title for t in (*spec.all_teachers, *([judge] if judge is not None else [])) if _has_no_price(t)):
+    others = (one for one in (judge_of(spec), scorer_of(spec)) if one is not None)
+    for teacher in dict.fromkeys(one.title for one in (*spec.all_teachers, *others) if _has_no_price(one)):
         yield (
             f"`generation.budget.dollars`: nobody says what {teacher} costs, so the cap cannot be kept; give its `price`, or cap `tokens` "
             "or `calls` instead"

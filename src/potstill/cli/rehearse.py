@@ -16,9 +16,11 @@ from potstill.cli.past import Past, judge_of, silent_panel
 from potstill.generation.choosing.base import Situation
 from potstill.generation.choosing.judge import compare, mark
 from potstill.generation.choosing.label_scores import ask_scores
+from potstill.generation.panel import scorer_of
 from potstill.generation.prompting import build_strategy
 from potstill.generation.prompting.examples import Worked, with_examples
 from potstill.generation.routing import ROUTES
+from potstill.generation.scoring import ask_score
 from potstill.generation.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.models.locate import ECHO, is_local
 from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows
@@ -85,12 +87,15 @@ class Rehearsal:
         self._tokenizer = tokenizer
         judge = judge_of(spec)
         own = judge is not None and judge not in spec.all_teachers
-        self.takes = Takes([*spec.all_teachers, *([judge] if judge is not None and own else [])])
+        scorer = [named] if (named := scorer_of(spec)) is not None else []
+        self.takes = Takes([*spec.all_teachers, *([judge] if judge is not None and own else []), *scorer])
         panel = past.panel if past is not None else silent_panel(spec, task)
-        self.teachers, self.judge = panel.teachers, panel.judge
+        self.teachers, self.judge, self.scorer = panel.teachers, panel.judge, panel.scorer
         self._places = {id(seat): place for place, seat in enumerate(self.teachers)}
         if self.judge is not None:
-            self._places[id(self.judge)] = len(self.takes.models) - 1
+            self._places[id(self.judge)] = len(self.takes.models) - 1 - len(scorer)
+        if self.scorer is not None:
+            self._places[id(self.scorer)] = len(self.takes.models) - 1
 
     def generation(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Count what the stage `generate` asks."""
@@ -122,7 +127,7 @@ class Rehearsal:
         scale = len(rows) / max(len(sample), 1)
         done = [None if self._past is None else self._past.answers_of(row) for row in sample]
         for case in CASES:
-            play = _Play(self, case, self._past)
+            play = _Play(self, case, self._past, scored=part == TRAINING)
             for row, answers in zip(sample, done, strict=True):
                 if answers is None:
                     play.row(row)
@@ -215,8 +220,9 @@ class Rehearsal:
 class _Play:
     """One case, played over rows: `bills` by model, `stands` answers that were found in the ledger."""
 
-    def __init__(self, rehearsal: Rehearsal, case: Case, past: Past | None) -> None:
+    def __init__(self, rehearsal: Rehearsal, case: Case, past: Past | None, *, scored: bool = True) -> None:
         self._rehearsal, self.case, self._past = rehearsal, case, past
+        self._scorer = rehearsal.scorer if scored else None
         self.bills: defaultdict[int, Bill] = defaultdict(Bill)
         self.stands = 0
 
@@ -251,6 +257,8 @@ class _Play:
         if rehearsal.spec.gates.judge is not None and rehearsal.judge is not None:
             marked = texts if rehearsal.spec.generation.choose == "all" and self.case != "low" else [text]
             self._answer(Step(tuple(mark(situation, one, rehearsal.judge) for one in marked)), ())
+        if self._scorer is not None:
+            self._answer(Step((ask_score(self._scorer, messages, text.strip()),)), ())
         return text
 
     def hear(self, talk: Talk[T], gold: Sequence[str]) -> T:

@@ -25,6 +25,7 @@ def _beyond(generation: GenerationSpec, gates: GatesSpec) -> dict[str, bool]:
     return {
         f"generation.choose: {generation.choose}": generation.chosen_by_judge,
         "gates.judge": gates.judge is not None,
+        "generation.scorer": generation.scorer is not None,
         "generation.expand": generation.expand is not None,
         "generation.balance": generation.balance is not None,
         "generation.qualify": generation.qualify is not None,

@@ -103,12 +103,13 @@ class Interview:
         generation: GenerationSpec | None = None,
         gates: GatesSpec | None = None,
         judge: Seat | None = None,
+        scorer: Seat | None = None,
         examples: Sequence[Worked] = (),
         held_out: HeldOut | None = None,
         near_duplicate: float = 0.8,
     ) -> None:
         self.examples, self.held_out, self.near_duplicate = tuple(examples), held_out, near_duplicate
-        self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
+        self.task, self.teachers, self.ledger, self.judge, self.scorer = task, tuple(teachers), ledger, judge, scorer
         self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
         self._strategy: Strategy = build_strategy(self.generation.prompting, task.schema)
         self._route = ROUTES[self.generation.route]
@@ -124,6 +125,7 @@ class Interview:
             generation=self.generation,
             gates=gates,
             judge=self.judge,
+            scorer=self.scorer,
             examples=self.examples,
             held_out=self.held_out,
             near_duplicate=self.near_duplicate,

@@ -77,11 +77,14 @@ def public_spec(spec: RunSpec) -> dict[str, Any]:
             public[section][key] = Path(public[section][key]).name
     for section in ("teacher", "student"):
         public[section]["model"] = model_title(public[section]["model"])
-    teacher = public["teacher"]
-    teacher["headers"] = dict.fromkeys(teacher["headers"], "…")
-    del teacher["api_key_file"], teacher["api_key_env"]
-    if teacher["base_url"] is not None:
-        teacher["base_url"] = _public_address(teacher["base_url"])
+    generation = public["generation"]
+    for asked in (public["teacher"], generation["judge"], generation["scorer"]):
+        if asked is None:
+            continue
+        asked["headers"] = dict.fromkeys(asked["headers"], "…")
+        del asked["api_key_file"], asked["api_key_env"]
+        if asked["base_url"] is not None:
+            asked["base_url"] = _public_address(asked["base_url"])
     return public
 
 

@@ -89,7 +89,7 @@ def _beside_answers(spec: RunSpec) -> Iterator[str]:
 
 def _logprobs(spec: RunSpec) -> Iterator[str]:
     local = [teacher.title for teacher in spec.all_teachers if is_local(teacher)]
-    if local:
+    if local and spec.generation.scorer is None:
         yield f"`targets.kind: logprobs` is what an endpoint says, but {local[0]} is local, and gives more: set `targets.kind: live`"
 
 

@@ -142,6 +142,13 @@ def test_a_judge_compares_in_both_orders_marks_once_and_scores_labels_once() -> 
     assert calls(scored, model=1) == [10, 10, 10]
 
 
+def test_a_scorer_reads_each_training_answer_once() -> None:
+    scored = played(rows(10), generation={"scorer": {"model": "j", "base_url": NOWHERE}}, targets={"kind": "logprobs"})
+    assert calls(scored, model=1) == [10, 10, 10]
+    assert calls(scored, model=0) == calls(played(rows(10)))
+    assert [scored.total(case, model=1).written for case in CASES] == [10, 10, 10]
+
+
 def test_qualification_asks_known_rows_once_and_others_twice() -> None:
     asked = [played(rows(4), rows(8, **more), generation={"qualify": {"rows": 6}}) for more in ({}, {"reference": ()})]
     assert [calls(takes, part=QUALIFYING) for takes in asked] == [[6, 6, 6], [12, 12, 12]]

@@ -128,6 +128,9 @@ class GenerationSpec(Section):
     gates drop its answer; or all, and the answer that most agree on is kept."""
     judge: TeacherSpec | None = None
     """Who compares answers; by default the last teacher that is not the one that answered."""
+    scorer: TeacherSpec | None = None
+    """An endpoint that says how likely it finds each accepted answer, whoever wrote it, with `targets.kind: logprobs`: one call an answer.
+    It must give `prompt_logprobs`, as vLLM does."""
     qualify: QualifySpec | None = None
     """Examine the teacher before it teaches."""
     expand: ExpandSpec | None = None
