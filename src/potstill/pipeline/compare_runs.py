@@ -13,7 +13,7 @@ import numpy as np
 from potstill.errors import DataError, UsageError
 from potstill.evaluation.compare import STUDENT, Estimate, estimate_to_json
 from potstill.evaluation.intervals import Bootstrap, Column, FloatArray, cluster_rows, percentile_interval, resample_figures
-from potstill.pipeline.evaluated import AGREEMENT, EvaluatedRun, Scored, find_run, machine_of, read_evaluated, unlike
+from potstill.pipeline.evaluated import AGREEMENT, EvaluatedRun, Marked, find_run, machine_of, read_evaluated, unlike
 from potstill.pipeline.seeds import spread_of_seeds
 from potstill.report.gather import public_spec
 from potstill.tasks.metrics.base import Metric
@@ -72,24 +72,24 @@ def compare_runs(folders: Sequence[Path | str], *, system: str = STUDENT) -> dic
     }
 
 
-def resample_runs(scored: Sequence[Sequence[Scored]], metric: Metric, settings: Bootstrap) -> Resampled:
+def resample_runs(marked: Sequence[Marked], settings: Bootstrap) -> Resampled:
     """Draw the rows of several runs: together those that all of them answered, where these are most of each; else each run's own."""
-    shared = set.intersection(*({one.key for one in rows} for rows in scored))
-    if all(len(shared) >= _MOSTLY * len(rows) for rows in scored):
-        kept = [sorted((one for one in rows if one.key in shared), key=lambda one: one.key) for rows in scored]
-        columns = [_column(rows, metric) for rows in kept]
+    shared = set.intersection(*(set(rows.keys) for rows in marked))
+    if all(len(shared) >= _MOSTLY * len(rows) for rows in marked):
+        kept = [rows.of([key for key in marked[0].keys if key in shared]) for rows in marked]
+        columns = [_column(rows) for rows in kept]
         # Rows that go together in one run go together: their groups are the first's.
-        clusters = cluster_rows([one.group for one in kept[0]])
+        clusters = cluster_rows(kept[0].groups)
         draws = resample_figures(columns, clusters, settings)
         return Resampled("paired", _values(columns), draws, int(clusters.max()) + 1, tuple(map(len, kept)))
-    columns, every = [_column(rows, metric) for rows in scored], [cluster_rows([one.group for one in rows]) for rows in scored]
+    columns, every = [_column(rows) for rows in marked], [cluster_rows(rows.groups) for rows in marked]
     apart = [
         # Each from a seed of its own: resamples of different rows must not go up and down together.
         resample_figures([column], clusters, Bootstrap(settings.resamples, settings.confidence, settings.seed + place))
         for place, (column, clusters) in enumerate(zip(columns, every, strict=True))
     ]
     units = min(int(clusters.max()) + 1 for clusters in every)
-    return Resampled("unpaired", _values(columns), np.concatenate(apart, axis=1), units, tuple(map(len, scored)))
+    return Resampled("unpaired", _values(columns), np.concatenate(apart, axis=1), units, tuple(map(len, marked)))
 
 
 def seed_groups(runs: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
@@ -179,10 +179,10 @@ def _cost(report: Mapping[str, Any], system: str) -> dict[str, Any]:
 
 def _difference(first: EvaluatedRun, other: EvaluatedRun, name: str, metric: Metric, system: str) -> dict[str, Any]:
     settings = _bootstrap(first)
-    both = [run.scored(name, system) for run in (first, other)]
-    if not all(both):
-        return {"how": None, "rows": [len(rows) for rows in both], **estimate_to_json(Estimate(None, None)), "finding": "inconclusive"}
-    drawn = resample_runs(both, metric, settings)
+    both = [marked for run in (first, other) if (marked := run.marked(name, system)) is not None]
+    if len(both) < 2:
+        return {"how": None, "rows": [0, 0], **estimate_to_json(Estimate(None, None)), "finding": "inconclusive"}
+    drawn = resample_runs(both, settings)
     draws = drawn.draws_NR[:, 1] - drawn.draws_NR[:, 0]
     value = float(drawn.values_R[1] - drawn.values_R[0])
     estimate = Estimate(
@@ -201,11 +201,11 @@ def _finding(estimate: Estimate, *, higher_is_better: bool) -> Literal["better",
 
 def _seeds(group: Sequence[EvaluatedRun], metrics: Mapping[str, Metric], system: str) -> dict[str, Any]:
     settings, found = _bootstrap(group[0]), {}
-    for name, metric in metrics.items():
-        scored = [run.scored(name, system) for run in group]
-        if not all(scored):
+    for name in metrics:
+        marked = [one for run in group if (one := run.marked(name, system)) is not None]
+        if len(marked) < len(group):
             continue
-        drawn = resample_runs(scored, metric, settings)
+        drawn = resample_runs(marked, settings)
         spread = spread_of_seeds(drawn.values_R, drawn.draws_NR, drawn.units, settings, same_rows=drawn.how == "paired")
         found[name] = {"metric": name, "how": drawn.how, **spread.to_json()}
     return {"runs": [run.title for run in group], "seeds": [run.run.spec.seed for run in group], "metrics": found}
@@ -224,8 +224,8 @@ def _bootstrap(run: EvaluatedRun) -> Bootstrap:
     return Bootstrap(settings["resamples"], settings["confidence"], run.evaluation["seed"])
 
 
-def _column(rows: Sequence[Scored], metric: Metric) -> Column:
-    return Column(metric.statistics([one.prediction for one in rows]), metric.value)
+def _column(rows: Marked) -> Column:
+    return Column(rows.statistics_NS, rows.value)
 
 
 def _values(columns: Sequence[Column]) -> FloatArray:

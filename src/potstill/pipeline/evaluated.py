@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from potstill.data.labels import load_labels
 from potstill.errors import StoreError, UsageError
 from potstill.evaluation.compare import TEACHER
+from potstill.evaluation.intervals import FloatArray
 from potstill.pipeline.run import inputs_of
 from potstill.report.gather import gather_report
 from potstill.spec import load_spec
@@ -28,12 +29,25 @@ _BY_SPEC: tuple[StageName, ...] = ("generate", "train", "evaluate")
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A system's scored answer to one question; `key` is equal where two runs asked and marked the same."""
+class Marked:
+    """A system's answers to n questions as one metric takes them: additive `statistics_NS`, and the `value` of sums of them.
 
-    key: str
-    group: str | None
-    prediction: Prediction
+    A question's key is equal where two runs asked and marked the same.
+    """
+
+    keys: tuple[str, ...]
+    groups: tuple[str | None, ...]
+    statistics_NS: FloatArray
+    value: Callable[[FloatArray], FloatArray]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def of(self, keys: Sequence[str]) -> Marked:
+        """The same of these questions alone, in this order."""
+        places = {key: place for place, key in enumerate(self.keys)}
+        chosen = [places[key] for key in keys]
+        return Marked(tuple(keys), tuple(self.groups[place] for place in chosen), self.statistics_NS[chosen], self.value)
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ class EvaluatedRun:
     title: str
     run: Run
     report: dict[str, Any] = field(repr=False)
+    _marked: dict[tuple[str, str], Marked | None] = field(default_factory=dict, repr=False)
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -62,19 +77,27 @@ class EvaluatedRun:
         agreed = self.evaluation["agreement"]
         return found if agreed is None else {**found, AGREEMENT: build_metric(agreed["metric"], self.labels)}
 
-    def scored(self, metric: str, system: str) -> list[Scored]:
-        """What `metric` of `system` is made of, in order: questions to mark by, on which no system of the run failed.
+    def marked(self, metric: str, system: str) -> Marked | None:
+        """What `metric` of `system` is made of: questions to mark by, on which no system of the run failed; None where there are none.
 
         Marked by the references, or for AGREEMENT by the teacher's answer.
         """
+        if (metric, system) not in self._marked:
+            self._marked[metric, system] = self._mark(metric, system)
+        return self._marked[metric, system]
+
+    def _mark(self, metric: str, system: str) -> Marked | None:
         failed = {row["id"] for rows in self._answers.values() for row in rows if row["finish_reason"] == "error"}
         teacher = self._answers[TEACHER] if metric == AGREEMENT else self._questions
-        found = []
-        for question, answer, marked in zip(self._questions, self._answers[system], teacher, strict=True):
-            references = tuple(question["references"] if metric != AGREEMENT else filter(None, [marked["answer"]]))
+        found: list[tuple[str, str | None, Prediction]] = []
+        for question, answer, right in zip(self._questions, self._answers[system], teacher, strict=True):
+            references = tuple(question["references"] if metric != AGREEMENT else filter(None, [right["answer"]]))
             if references and question["id"] not in failed:
-                found.append(Scored(_key(question), question["group"], Prediction(answer["answer"], references)))
-        return found
+                found.append((_key(question), question["group"], Prediction(answer["answer"], references)))
+        if not found:
+            return None
+        keys, groups, predictions = zip(*found, strict=True)
+        return Marked(keys, groups, self.metrics[metric].statistics(predictions), self.metrics[metric].value)
 
     @cached_property
     def spec_stands(self) -> bool:
