@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         profile_memory_consumption,
         run,
     )
+    from potstill.pipeline.compare_runs import compare_runs
     from potstill.records import Completion, Example, Message
     from potstill.spec import RunSpec, load_spec
 
@@ -32,6 +33,7 @@ _HOMES = {
     "Message": "potstill.records",
     "PotstillError": "potstill.errors",
     "RunSpec": "potstill.spec",
+    "compare_runs": "potstill.pipeline.compare_runs",
     "evaluate_accuracy": "potstill.library",
     "evaluate_task_performance": "potstill.library",
     "fine_tune_student": "potstill.library",
@@ -50,6 +52,7 @@ __all__ = [
     "Message",
     "PotstillError",
     "RunSpec",
+    "compare_runs",
     "evaluate_accuracy",
     "evaluate_task_performance",
     "fine_tune_student",

@@ -31,8 +31,8 @@ class Example:
     different splits, and are resampled together.
 
     Generation fills the rest: `trained_turns` names the assistant turns (positions in `messages`) that a student learns from,
-    `teacher` who wrote them, `rounds` the drafts that led to the last one, `distribution` how the votes of several samples fell
-    (parsed answer, share), `source` the row that a written prompt was made from.
+    `teacher` who wrote them, `rounds` the drafts that led to the last one, `distribution` how the votes of several samples fell, or
+    how likely a judge finds each label (parsed answer, share; the learnt one first), `source` the row that a written prompt was made from.
     """
 
     id: str
@@ -114,7 +114,8 @@ class Request:
     """One question to a model: all messages, how to sample, and which sample of that question this is.
 
     `schema` is a JSON Schema, as canonical JSON text, that the answer shall obey where the model can be held to one. `top_logprobs`
-    asks for the log-probabilities of so many tokens a position (0: none). `prompt_version` names the wording that wrote the
+    asks for the log-probabilities of so many tokens a position (0: none). `prompt_logprobs` asks for those of the last message's own
+    tokens instead, an assistant's turn that is given and not to be answered. `prompt_version` names the wording that wrote the
     messages, so that an edited prompt is a new question even where it reads the same.
     """
 
@@ -123,6 +124,7 @@ class Request:
     sample: int = 0
     schema: str | None = None
     top_logprobs: int = 0
+    prompt_logprobs: int = 0
     prompt_version: str = ""
 
 

@@ -11,6 +11,7 @@ NAMES = [
     "Message",
     "PotstillError",
     "RunSpec",
+    "compare_runs",
     "evaluate_accuracy",
     "evaluate_task_performance",
     "fine_tune_student",

@@ -36,6 +36,7 @@ READS_WHAT_WAS_ASKED = {
     "evaluation/": "writes it",
     "report/": "shows it",
     "cli/past.py": "adds up what the evaluation's calls cost",
+    "pipeline/evaluated.py": "holds evaluated runs against each other",
 }
 
 
@@ -89,6 +90,7 @@ PARTS = {
     "generation/workers/parts.py": "training rows, in numbered parts",
     "evaluation/stage.py": "predictions, by system",
     "report/gather.py": "predictions, by system",
+    "pipeline/evaluated.py": "predictions, by system",
 }
 LOADS_FILES = {
     "jobs/scoring.py": "scores a model on the rows that the caller gives",

@@ -1,6 +1,9 @@
 """The stages as verbs of the command line: each stops where it says, and `--dry-run` foretells what it would do, and does nothing."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +96,41 @@ def test_a_change_of_the_spec_touches_what_depends_on_it(job: Path) -> None:
         ("run", "an earlier stage is made first"),
     ]
     assert {path: path.stat().st_mtime_ns for path in (job / "runs").rglob("*")} == before
+
+
+def press(job: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`potstill` with these arguments, in a process of its own, where BROWSER is a program that writes down what it is given."""
+    browser = job / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {job}/opened\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "potstill", *arguments, "--runs", str(job / "runs")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "BROWSER": f"{browser} %s"})
+
+
+def test_the_report_of_a_run_is_made_anew_and_shown_in_the_browser(job: Path) -> None:
+    page = job / "runs" / "job" / "report.html"
+    page.write_text("spoilt")
+    result = press(job, "report", "job", "--open")
+    assert result.returncode == 0, result.stderr
+    assert page.read_text().endswith("</html>")
+    assert (job / "opened").read_text().strip() == page.as_uri()
+    assert "Accuracy" in result.stdout
+    assert plan(job, "report") == [STANDS] * 5
+
+
+def test_a_run_that_was_not_evaluated_has_no_report_and_settings_go_with_a_spec(job: Path) -> None:
+    refused = press(job, "report", "job", "--set", "seed=3")
+    assert (refused.returncode, "--set goes with a SPEC" in refused.stderr) == (2, True)
+    unknown = press(job, "report", "other")
+    assert (unknown.returncode, "other: there is no such run; in" in unknown.stderr) == (2, True)
+    assert "there are job" in unknown.stderr
+    call(job, "generate", "--set", "name=begun")
+    begun = press(job, "report", "begun")
+    assert (begun.returncode, "its stage `train` is not finished" in begun.stderr) == (1, True)
+
+
+def test_runs_of_two_seeds_are_compared_and_have_a_spread(job: Path) -> None:
+    call(job, "run", "--set", "name=other", "--set", "seed=5")
+    result = CliRunner().invoke(app, ["compare", "job", "other", "--runs", str(job / "runs")], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "job, other differ by their seed alone (0, 5):" in result.output

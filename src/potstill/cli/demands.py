@@ -11,6 +11,7 @@ from pathlib import Path
 from potstill.cli.past import judge_of
 from potstill.errors import SpecError
 from potstill.evaluation.problems import evaluation_problems
+from potstill.generation.panel import scorer_of, scorer_problem
 from potstill.models.load import endpoint_of
 from potstill.models.locate import ECHO, is_local
 from potstill.records import Example
@@ -25,19 +26,19 @@ def problems_of(spec: RunSpec, train: Sequence[Example]) -> Iterator[str]:
     yield from _unpriced(spec)
     if spec.engine.kind == "ray" and importlib.util.find_spec("ray") is None:
         yield "`engine: ray` needs the package ray: pip install 'potstill[ray]'"
-    if judge_of(spec) is None and (spec.generation.choose == "judge" or spec.gates.judge is not None):
-        key = "generation.choose: judge" if spec.generation.choose == "judge" else "gates.judge"
+    if judge_of(spec) is None and (spec.generation.chosen_by_judge or spec.gates.judge is not None):
+        key = f"generation.choose: {spec.generation.choose}" if spec.generation.chosen_by_judge else "gates.judge"
         yield f"`{key}` has answers judged, but nobody is named who judges: name another model than the teacher in `generation.judge`"
     expand = spec.generation.expand
     if expand is not None and expand.how == "rare":
-        if expand.by == "label" and not has_labels(spec):
+        if expand.by == "label" and not spec.task.is_choice:
             yield (
                 f"`generation.expand` writes rows of rare labels, but {spec.task.type} has none ({_COUNTABLE} have): set `by: tag`, or "
                 "`how: paraphrase`"
             )
         elif expand.by == "tag" and not any(row.tags for row in train):
             yield "`generation.expand` writes rows of rare tags, but no training row has `tags`: add them, or set `how: paraphrase`"
-    yield from filter(None, [gates_problem(spec)])
+    yield from filter(None, [gates_problem(spec), scorer_problem(spec)])
     yield from evaluation_problems(spec)
     if spec.teacher.adapt is not None and not any(row.reference for row in train):
         yield "`teacher.adapt` learns the references of training rows, but none has a `reference`: add some, or remove `adapt`"
@@ -62,13 +63,8 @@ def notes_on(spec: RunSpec, train: Sequence[Example], validation: Sequence[Examp
     if qualify is not None and qualify.min_score is not None and not any(row.reference for row in validation):
         yield "`generation.qualify.min_score` compares with references, but no validation row has one: set `min_agreement` instead"
     balance = generation.balance
-    if balance is not None and balance.by == "label" and not has_labels(spec):
+    if balance is not None and balance.by == "label" and not spec.task.is_choice:
         yield f"`generation.balance` counts labels, but answers of {spec.task.type} are free text: hardly two are the same"
-
-
-def has_labels(spec: RunSpec) -> bool:
-    """Whether answers are of a few kinds, which can be counted."""
-    return spec.task.type == "nli" or (spec.task.type == "qa" and spec.task.answer == "choice")
 
 
 def gates_problem(spec: RunSpec) -> str | None:
@@ -87,8 +83,8 @@ def gates_problem(spec: RunSpec) -> str | None:
 def _unpriced(spec: RunSpec) -> Iterator[str]:
     if spec.generation.budget.dollars is None:
         return
-    judge = judge_of(spec)
-    for teacher in dict.fromkeys(t.title for t in (*spec.all_teachers, *([judge] if judge is not None else [])) if _has_no_price(t)):
+    others = (one for one in (judge_of(spec), scorer_of(spec)) if one is not None)
+    for teacher in dict.fromkeys(one.title for one in (*spec.all_teachers, *others) if _has_no_price(one)):
         yield (
             f"`generation.budget.dollars`: nobody says what {teacher} costs, so the cap cannot be kept; give its `price`, or cap `tokens` "
             "or `calls` instead"

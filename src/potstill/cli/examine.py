@@ -15,6 +15,7 @@ from potstill.cli.rehearse import Rehearsal, Takes
 from potstill.data.inspect import DataReport, inspect_data
 from potstill.data.ondisk import Dataset
 from potstill.errors import PotstillError, SpecError
+from potstill.generation.panel import scorer_of, scorer_problem
 from potstill.models.base import Model
 from potstill.models.load import endpoint_of, load_teacher, weights_of
 from potstill.models.locate import is_local
@@ -110,6 +111,9 @@ class Examination:
         judge = judge_of(self._spec)
         if judge is not None and judge not in self._spec.all_teachers:
             self._look_at("judge", judge, None)
+        scorer = scorer_of(self._spec)
+        if scorer is not None and scorer_problem(self._spec) is None:
+            self._probe("scorer", scorer)
         if self._student is not None and self._student is not self._teacher:
             self._present("student", self._student)
         carve = self._spec.student.carve
@@ -143,7 +147,7 @@ class Examination:
         hasty = teacher.model_copy(update={"max_attempts": 1, "timeout_s": min(teacher.timeout_s, _PROBE_SECONDS)})
         where = f"{named.model} at {named.base_url}" if named.base_url else "the shipped echo"
         # Of one model the role says who it is; of several, the name.
-        who = role if role == "judge" or len(self._spec.all_teachers) == 1 else f"{role} {teacher.title}"
+        who = role if role in ("judge", "scorer") or len(self._spec.all_teachers) == 1 else f"{role} {teacher.title}"
         try:
             model = load_teacher(hasty, self._spec.generation)
             if teacher.replay is not None:

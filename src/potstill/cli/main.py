@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from potstill import __version__
-from potstill.cli import check, data, demo, doctor, gates, init, models, run, schema, targets, verify
+from potstill.cli import check, compare, data, demo, doctor, gates, init, models, report, run, schema, targets, verify
 from potstill.errors import PotstillError
 
 app = typer.Typer(
@@ -33,7 +33,8 @@ app.command()(data.data)
 app.command()(targets.targets)
 app.command()(run.train)
 app.command()(run.evaluate)
-app.command()(run.report)
+app.command()(report.report)
+app.command()(compare.compare)
 app.command()(verify.verify)
 app.add_typer(models.models_app, name="models")
 app.command()(doctor.doctor)

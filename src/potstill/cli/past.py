@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, StoreError
-from potstill.generation.panel import Panel, Silent, judge_sampling, teacher_seat
+from potstill.generation.panel import Panel, Silent, judge_sampling, scorer_of, scorer_seat, teacher_seat
 from potstill.models.echo import EchoModel
-from potstill.models.load import endpoint_of
+from potstill.models.load import endpoint_identity
 from potstill.models.locate import ECHO, is_local
 from potstill.models.talk import Ask, Seat
 from potstill.records import Completion, Cost, Example
@@ -57,9 +57,20 @@ class Past:
         return self._ledger.get(request_key(ask.seat.model, ask.request))
 
     def answers_of(self, row: Example) -> int | None:
-        """How many answers a row has that lacks none; None where some are to be asked for."""
+        """How many answers a row has that lacks none; None where some, or what they are scored, are to be asked for."""
         outcome = None if self._interview is None else self._interview.outcome(row)
-        return None if outcome is None else sum(max(len(candidate.reply.rounds), 1) for candidate in outcome.candidates)
+        if outcome is None or self._interview is None:
+            return None
+        answers = sum(max(len(candidate.reply.rounds), 1) for candidate in outcome.candidates)
+        if self._interview.scorer is None:
+            return answers
+        from potstill.generation.interview import learnt_rows
+        from potstill.generation.scoring import lacks_scores
+
+        learnt = learnt_rows(outcome, self._interview.generation.prompting.learn)
+        if any(lacks_scores(self._interview, row) for row in learnt):
+            return None
+        return answers + sum(len(row.trained_turns) for row in learnt)
 
     def _open(self, path: Path, run: str) -> LedgerView | None:
         if not path.is_file():
@@ -89,7 +100,14 @@ class Past:
 
         panel = self.panel
         return Interview(
-            task, panel.teachers, self._ledger, generation=spec.generation, gates=spec.gates, judge=panel.judge, examples=examples
+            task,
+            panel.teachers,
+            self._ledger,
+            generation=spec.generation,
+            gates=spec.gates,
+            judge=panel.judge,
+            scorer=panel.scorer,
+            examples=examples,
         )
 
     def _read_noted(self) -> dict[str, str]:
@@ -108,7 +126,7 @@ class Past:
             if teacher.model == ECHO and teacher.base_url is None:
                 return EchoModel().identity
             with suppress(PotstillError):
-                return _endpoint_identity(teacher)
+                return endpoint_identity(teacher)
         return self._noted.get(role, role)
 
 
@@ -119,23 +137,18 @@ def silent_panel(spec: RunSpec, task: Task, identity: Callable[[TeacherSpec, str
     """
     named = identity or (lambda _teacher, role: role)
     seats = tuple(teacher_seat(spec, task, t, Silent(t.title, named(t, t.title))) for t in spec.all_teachers)
-    judge = judge_of(spec)
-    if judge is None:
-        return Panel(seats)
-    return Panel(seats, Seat("judge", Silent(judge.title, named(judge, "judge")), judge_sampling(spec)))
+    judge, scorer = judge_of(spec), scorer_of(spec)
+    return Panel(
+        seats,
+        None if judge is None else Seat("judge", Silent(judge.title, named(judge, "judge")), judge_sampling(spec)),
+        None if scorer is None else scorer_seat(spec, scorer, Silent(scorer.title, named(scorer, "scorer"))),
+    )
 
 
 def judge_of(spec: RunSpec) -> TeacherSpec | None:
     """Who judges, where answers are to be judged; None where nobody does, or nobody is named who could."""
-    if spec.generation.choose != "judge" and spec.gates.judge is None:
+    if not spec.generation.chosen_by_judge and spec.gates.judge is None:
         return None
     if spec.generation.judge is not None:
         return spec.generation.judge
     return spec.all_teachers[-1] if len(spec.all_teachers) > 1 else None
-
-
-def _endpoint_identity(teacher: TeacherSpec) -> str:
-    from potstill.models.openai_http import OpenAIModel
-
-    # Nobody is asked, so no key is needed.
-    return OpenAIModel(endpoint_of(teacher).model_copy(update={"api_key_env": None, "api_key_file": None})).identity

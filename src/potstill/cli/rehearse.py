@@ -13,7 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from potstill.cli.past import Past, judge_of, silent_panel
+from potstill.generation.choosing.base import Situation
+from potstill.generation.choosing.label_scores import ask_scores
+from potstill.generation.panel import scorer_of
 from potstill.generation.routing import ROUTES
+from potstill.generation.scoring import ask_score
 from potstill.models.locate import ECHO, is_local
 from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk, together
 from potstill.pipeline.estimate import Bill, count_tokens, latency_bill, sample_rows, throughput_bill
@@ -86,7 +90,8 @@ class Rehearsal:
         self._tokenizer = tokenizer
         judge = judge_of(spec)
         own = judge is not None and judge not in spec.all_teachers
-        asking = [*spec.all_teachers, *([judge] if judge is not None and own else [])]
+        scorer = [named] if (named := scorer_of(spec)) is not None else []
+        asking = [*spec.all_teachers, *([judge] if judge is not None and own else []), *scorer]
         self._others = [
             other.model.model_copy(update={"name": other.title}) for other in spec.evaluation.compare if other.model is not None
         ]
@@ -95,11 +100,13 @@ class Rehearsal:
         self._court = court.model if court is not None and is_endpoint(court.model) else None
         self.takes = Takes([*asking, *self._others, *([self._court] if self._court is not None else [])])
         panel = past.panel if past is not None else silent_panel(spec, task)
-        self.teachers, self.judge = panel.teachers, panel.judge
+        self.teachers, self.judge, self.scorer = panel.teachers, panel.judge, panel.scorer
         self._seats: list[Seat] = []
         self._places = {id(seat): place for place, seat in enumerate(self.teachers)}
         if self.judge is not None:
-            self._places[id(self.judge)] = len(asking) - 1
+            self._places[id(self.judge)] = len(asking) - 1 - len(scorer)
+        if self.scorer is not None:
+            self._places[id(self.scorer)] = len(asking) - 1
 
     def generation(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Count what the stage `generate` asks."""
@@ -165,7 +172,7 @@ class Rehearsal:
         scale = len(rows) / max(len(sample), 1)
         done = [None if self._past is None else self._past.answers_of(row) for row in sample]
         for case in CASES:
-            play = _Play(self, case, self._past)
+            play = _Play(self, case, self._past, scored=part == TRAINING)
             for row, answers in zip(sample, done, strict=True):
                 if answers is None:
                     play.row(row)
@@ -258,8 +265,9 @@ class Rehearsal:
 class _Play:
     """One case, played over rows: `bills` by model, `stands` answers that were found in the ledger."""
 
-    def __init__(self, rehearsal: Rehearsal, case: Case, past: Past | None) -> None:
+    def __init__(self, rehearsal: Rehearsal, case: Case, past: Past | None, *, scored: bool = True) -> None:
         self._rehearsal, self.case, self._past = rehearsal, case, past
+        self._scorer = rehearsal.scorer if scored else None
         self.bills: defaultdict[int, Bill] = defaultdict(Bill)
         self.stands = 0
 
@@ -288,9 +296,14 @@ class _Play:
                 for other in texts[1:]:
                     asked = judge, messages, row.reference
                     self._answer(Step((compare(*asked, text, other), compare(*asked, other, text))), ())
+        options = rehearsal.task.options(row)
+        if rehearsal.spec.generation.choose == "label_scores" and rehearsal.judge is not None and options:
+            self._answer(Step((ask_scores(Situation(row, rehearsal.task, messages), options, rehearsal.judge),)), ())
         if rehearsal.spec.gates.judge is not None and rehearsal.judge is not None:
             marked = texts if rehearsal.spec.generation.choose == "all" and self.case != "low" else [text]
             self._answer(Step(tuple(mark(rehearsal.judge, messages, row.reference, one) for one in marked)), ())
+        if self._scorer is not None:
+            self._answer(Step((ask_score(self._scorer, messages, text.strip()),)), ())
         return text
 
     def hear(self, talk: Talk[T], gold: Sequence[str]) -> T:

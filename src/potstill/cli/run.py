@@ -46,11 +46,6 @@ def evaluate(spec: SpecArgument, overrides: SetOption = None, runs: RunsOption =
     go(load_spec(spec, overrides or ()), runs, "evaluate", dry_run)
 
 
-def report(spec: SpecArgument, overrides: SetOption = None, runs: RunsOption = Path("runs"), dry_run: DryRunOption = False) -> None:
-    """Write the report, after what comes before it, and show the comparison."""
-    go(load_spec(spec, overrides or ()), runs, "report", dry_run)
-
-
 def go(spec: RunSpec, runs: Path, until: StageName | None, dry_run: bool) -> None:
     """Run the pipeline with a view of it, and end with the table where the report is among the stages."""
     folder = runs / spec.name

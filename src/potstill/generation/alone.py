@@ -23,8 +23,9 @@ def require_alone(generation: GenerationSpec, gates: GatesSpec, sampling: Sampli
 def _beyond(generation: GenerationSpec, gates: GatesSpec) -> dict[str, bool]:
     """Settings that need a run's stages or other models, and whether they are asked for."""
     return {
-        "generation.choose: judge": generation.choose == "judge",
+        f"generation.choose: {generation.choose}": generation.chosen_by_judge,
         "gates.judge": gates.judge is not None,
+        "generation.scorer": generation.scorer is not None,
         "generation.expand": generation.expand is not None,
         "generation.balance": generation.balance is not None,
         "generation.qualify": generation.qualify is not None,

@@ -20,6 +20,7 @@ from potstill.generation.describe import Description
 from potstill.generation.gates import GateContext, is_on, pass_gates
 from potstill.generation.interview import Interview, Outcome, Turn, learnt_rows
 from potstill.generation.logprobs import are_asked, said_of
+from potstill.generation.scoring import scores_of
 from potstill.models.said import SAID
 from potstill.records import Example, Message, Verdict
 from potstill.store.atomic import write_atomic, write_json, write_jsonl
@@ -169,7 +170,8 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
     left_out = balanced_away(interview, train)
     with contextlib.ExitStack() as files:
         rejected, accepted = (files.enter_context(write_atomic(folder / name)) for name in ("rejected.jsonl", "accepted.jsonl"))
-        said = files.enter_context(write_atomic(folder / SAID)) if are_asked(interview) else None
+        scored = interview.scorer is not None
+        said = files.enter_context(write_atomic(folder / SAID)) if scored or are_asked(interview) else None
         for judged in judge_rows(interview, train):
             if said is not None:
                 _write(said, said_of(judged.outcome), escaped=True)
@@ -178,6 +180,8 @@ def collect_answers(folder: Path, interview: Interview, train: Sequence[Example]
             kept = _left_out(judged) if judged.example.id in left_out else judged
             for row in kept.rows:
                 after.add(row)
+                if said is not None and scored:
+                    _write(said, scores_of(interview, row), escaped=True)
             tallies["train"].add(kept)
             _write(accepted, (row.to_json() for row in kept.rows))
             _write(rejected, _rejected(kept, "train"))

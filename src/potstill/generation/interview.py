@@ -103,17 +103,18 @@ class Interview:
         generation: GenerationSpec | None = None,
         gates: GatesSpec | None = None,
         judge: Seat | None = None,
+        scorer: Seat | None = None,
         examples: Sequence[Worked] = (),
         held_out: HeldOut | None = None,
         near_duplicate: float = 0.8,
     ) -> None:
         self.examples, self.held_out, self.near_duplicate = tuple(examples), held_out, near_duplicate
-        self.task, self.teachers, self.ledger, self.judge = task, tuple(teachers), ledger, judge
+        self.task, self.teachers, self.ledger, self.judge, self.scorer = task, tuple(teachers), ledger, judge, scorer
         self.generation, self.gates = generation or GenerationSpec(), gates or GatesSpec()
         self._strategy: Strategy = build_strategy(self.generation.prompting, task.schema)
         self._route = ROUTES[self.generation.route]
         self._choice = choice_name(self.generation, task)
-        self._one_step = self._strategy.steps == 1 and self._choice != "judge" and self.gates.judge is None
+        self._one_step = self._strategy.steps == 1 and not self.generation.chosen_by_judge and self.gates.judge is None
 
     def under(self, gates: GatesSpec) -> Interview:
         """The same answers, judged by other gates."""
@@ -124,6 +125,7 @@ class Interview:
             generation=self.generation,
             gates=gates,
             judge=self.judge,
+            scorer=self.scorer,
             examples=self.examples,
             held_out=self.held_out,
             near_duplicate=self.near_duplicate,

@@ -10,7 +10,8 @@ from typing import Any
 
 from potstill.errors import BudgetError, SpecError, StoreError
 from potstill.models.base import Capabilities, Model
-from potstill.models.load import load_teacher
+from potstill.models.load import endpoint_identity, load_teacher
+from potstill.models.locate import ECHO, is_local
 from potstill.models.talk import Seat
 from potstill.records import Completion, Request, Sampling, Usage
 from potstill.spec import RunSpec
@@ -27,15 +28,16 @@ _OF_THE_SEAT = {"name", "temperature", "top_p", "weight", "tags"}
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Who is asked: teachers in the spec's order, and the judge where one is needed."""
+    """Who is asked: teachers in the spec's order, the judge where one is needed, and who scores the accepted answers."""
 
     teachers: tuple[Seat, ...]
     judge: Seat | None = None
+    scorer: Seat | None = None
 
     @property
     def models(self) -> list[Model]:
         """Each model once."""
-        seats = self.teachers if self.judge is None else (*self.teachers, self.judge)
+        seats = (*self.teachers, *(seat for seat in (self.judge, self.scorer) if seat is not None))
         return list({id(seat.model): seat.model for seat in seats}.values())
 
 
@@ -61,6 +63,7 @@ def seat_panel(spec: RunSpec, task: Task, models: Sequence[Model]) -> Iterator[P
     panel = Panel(tuple(teacher_seat(spec, task, t, model) for t, model in teachers))
     try:
         panel = replace(panel, judge=_judge(spec, panel))
+        panel = replace(panel, scorer=_scorer(spec, panel))
         _require_prices(spec.generation.budget, panel)
         yield panel
     finally:
@@ -124,7 +127,9 @@ def recall_panel(noted: Noted, spec: RunSpec, task: Task) -> Panel:
         raise StoreError("gates.judge: no judge has marked these answers; `potstill generate` asks one")
     teachers = tuple(teacher_seat(spec, task, t, Silent(t.title, noted.teachers[t.title])) for t in spec.all_teachers)
     judge = None if noted.judge is None else Seat("judge", Silent("judge", noted.judge), judge_sampling(spec))
-    return Panel(teachers, judge)
+    named = scorer_of(spec)
+    scorer = None if named is None else scorer_seat(spec, named, Silent(named.title, endpoint_identity(named)))
+    return Panel(teachers, judge, scorer)
 
 
 def teacher_seat(spec: RunSpec, task: Task, teacher: TeacherSpec, model: Model) -> Seat:
@@ -133,8 +138,23 @@ def teacher_seat(spec: RunSpec, task: Task, teacher: TeacherSpec, model: Model) 
     return Seat(teacher.title, model, sampling, teacher.weight, teacher.tags, asked_logprobs(spec))
 
 
+def scorer_of(spec: RunSpec) -> TeacherSpec | None:
+    """Who scores answers; None where nobody does, or nothing is learnt of it."""
+    return spec.generation.scorer if learnt_logprobs(spec) else None
+
+
+def scorer_seat(spec: RunSpec, named: TeacherSpec, model: Model) -> Seat:
+    """The place of who scores answers; it writes a token a call, because it must, which nobody reads."""
+    return Seat(named.title, model, Sampling(max_new_tokens=1), top_logprobs=learnt_logprobs(spec))
+
+
 def asked_logprobs(spec: RunSpec) -> int:
     """How many of the likeliest tokens at each place are asked for beside answers; 0 where nothing is learnt of them."""
+    return learnt_logprobs(spec) if spec.generation.scorer is None else 0
+
+
+def learnt_logprobs(spec: RunSpec) -> int:
+    """How many of the likeliest tokens at each place are learnt of what an endpoint says; 0 where nothing is."""
     return min(spec.targets.k, MOST_LOGPROBS) if spec.targets.kind == "logprobs" and spec.training.objective != "sft" else 0
 
 
@@ -172,7 +192,7 @@ def _shared(models: Sequence[Model]) -> list[Model]:
 
 
 def _judge(spec: RunSpec, panel: Panel) -> Seat | None:
-    if spec.generation.choose != "judge" and spec.gates.judge is None:
+    if not spec.generation.chosen_by_judge and spec.gates.judge is None:
         return None
     sampling = judge_sampling(spec)
     if spec.generation.judge is not None:
@@ -186,11 +206,31 @@ def _judge(spec: RunSpec, panel: Panel) -> Seat | None:
     return replace(panel.teachers[-1], sampling=sampling)
 
 
+def _scorer(spec: RunSpec, panel: Panel) -> Seat | None:
+    named = scorer_of(spec)
+    if named is None:
+        return None
+    if problem := scorer_problem(spec):
+        raise SpecError(problem)
+    return scorer_seat(spec, named, _shared([*panel.models, load_teacher(named, spec.generation)])[-1])
+
+
+def scorer_problem(spec: RunSpec) -> str | None:
+    """Why who is named cannot score answers; None where it may."""
+    named = spec.generation.scorer
+    if named is None or not (named.replay is not None or is_local(named) or (named.model == ECHO and named.base_url is None)):
+        return None
+    return (
+        f"`generation.scorer` is asked for `prompt_logprobs` over HTTP, and {named.title} is no endpoint: name one with its `base_url`; "
+        "what a local teacher says is learnt with `targets.kind: live`"
+    )
+
+
 def _require_prices(budget: BudgetSpec, panel: Panel) -> None:
     if budget.dollars is None:
         return
     probe = Completion("", "stop", Usage(1, 1), busy_s=1.0)
-    for seat in (*panel.teachers, *((panel.judge,) if panel.judge is not None else ())):
+    for seat in (*panel.teachers, *(seat for seat in (panel.judge, panel.scorer) if seat is not None)):
         if seat.model.dollars(probe) is None:
             raise BudgetError(
                 f"generation.budget.dollars: nobody says what {seat.title} costs, so the cap cannot be kept; give its `price`, or cap "

@@ -15,17 +15,19 @@ from potstill.data.splits import open_held_out, open_split
 from potstill.errors import BudgetError, EndpointError, ModelError, StoreError
 from potstill.generation.asking import ask_rows, rows_of
 from potstill.generation.balance import kinds, shortfalls
-from potstill.generation.collect import collect_answers, failed_share, judge_rows
+from potstill.generation.collect import balanced_away, collect_answers, failed_share, judge_rows
 from potstill.generation.expand import VERSION as EXPAND_VERSION
 from potstill.generation.expand import Expansion, Wish, wishes_of
 from potstill.generation.freeze import MANIFEST, PARQUET, freeze
 from potstill.generation.gates import check_gates, fingerprint
 from potstill.generation.interview import Interview
 from potstill.generation.logprobs import are_asked, require_logprobs
-from potstill.generation.panel import Noted, Panel, asked_logprobs, note_panel, open_panel, recall_panel
+from potstill.generation.panel import Noted, Panel, asked_logprobs, learnt_logprobs, note_panel, open_panel, recall_panel
 from potstill.generation.pilot import fly_pilot
 from potstill.generation.qualify import Examination
+from potstill.generation.scoring import lacks_scores, require_scores, scores_wanted
 from potstill.generation.workers.on_ray import ask_on_ray, require_ray, take_in_leftovers
+from potstill.models.ask import ask
 from potstill.models.budget import Budget
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.models.questions import KEY_VERSION
@@ -69,7 +71,7 @@ _HOW_TO_REACH = {
     *("requests_per_minute", "tokens_per_minute"),
     "adapt",  # the adapted weights themselves count (`store.adapted`)
 }
-_HOW_TO_ASK = {"concurrency", "budget", "max_failed", "pilot", "ledger", "mode", "batch_size", "judge", "qualify"}
+_HOW_TO_ASK = {"concurrency", "budget", "max_failed", "pilot", "ledger", "mode", "batch_size", "judge", "scorer", "qualify"}
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -95,12 +97,20 @@ def inputs(run: Run) -> dict[str, object]:
         "seed": spec.seed,
         "files": {path: digest for path, digest in run.stage("data").outputs().items() if path in _READ},
         **({"top_logprobs": asked} if (asked := asked_logprobs(spec)) else {}),
+        **_scored_by(run),
     }
+
+
+def _scored_by(run: Run) -> dict[str, object]:
+    scorer = run.spec.generation.scorer
+    if scorer is None:
+        return {}
+    return {"scorer": scorer.model_dump(mode="json", exclude=_HOW_TO_REACH), "scored_logprobs": learnt_logprobs(run.spec)}
 
 
 def outputs(run: Run) -> list[Path]:
     """The rows that were kept, dropped, and validate. `usage.json` is a record: what it cost changes nothing that is made of them."""
-    names = ["accepted.jsonl", "rejected.jsonl", "validation.jsonl", *([SAID] if asked_logprobs(run.spec) else [])]
+    names = ["accepted.jsonl", "rejected.jsonl", "validation.jsonl", *([SAID] if learnt_logprobs(run.spec) else [])]
     return [run.path("generation", name) for name in names]
 
 
@@ -164,10 +174,12 @@ class _Generation:
             self._examine()
             fly_pilot(self._interview, self._rows, self._spec.pilot, self._run.events, self._budget)
             self._require_logprobs()
+            self._score(list(itertools.islice(self._rows, _ROWS_LOOKED_AT)))
             self._expand()
             self._ask()
             self._require_logprobs()
             self._top_up()
+            self._score(self._rows)
         except BudgetError as reached:
             if self._spec.budget.when_reached == "stop":
                 raise
@@ -202,6 +214,25 @@ class _Generation:
     def _require_logprobs(self) -> None:
         if are_asked(self._interview):
             require_logprobs(self._interview, itertools.islice(self._rows, _ROWS_LOOKED_AT))
+
+    def _score(self, rows: Sequence[Example]) -> None:
+        """Have the accepted answers scored, of the first rows early: whoever cannot do it is found out before the rest is bought."""
+        if self._interview.scorer is None:
+            return
+        left_out = balanced_away(self._interview, rows)
+
+        def learnt() -> Iterator[Example]:
+            judged = (one for one in judge_rows(self._interview, rows, note=False) if one.example.id not in left_out)
+            return itertools.chain.from_iterable(one.rows for one in judged)
+
+        with self._run.events.progress("answers scored", None, "answers") as progress:
+            answers = ask(self._interview.scorer.model, scores_wanted(self._interview, learnt()), self._ledger, progress, self._budget)
+        require_scores(self._interview, itertools.islice(learnt(), _ROWS_LOOKED_AT))
+        if answers.failed > self._spec.max_failed * (answers.asked + answers.stood):
+            raise EndpointError(
+                f"{answers.failed:,} of {answers.asked + answers.stood:,} answers were not scored, because calls failed "
+                f"(`generation.max_failed` lets {self._spec.max_failed:.0%} go); what was said is kept: run the same command again"
+            )
 
     def _expand(self) -> None:
         spec = self._spec.expand
@@ -263,6 +294,9 @@ def judge_again(run: Run) -> JudgedAgain:
         freeze(run.path("generation"), run.spec, interview.ledger.usage())
         splits = (train, validation) if asked else (train,)
         waiting = sum(interview.outcome(example) is None for example in itertools.chain.from_iterable(splits))
+        if interview.scorer is not None:
+            learnt = itertools.chain.from_iterable(one.rows for one in judge_rows(interview, train, note=False))
+            waiting += sum(lacks_scores(interview, row) for row in learnt)
     return JudgedAgain(summary, waiting, not waiting and _has_all_prompts(run))
 
 
@@ -338,6 +372,7 @@ def open_interview(run: Run, task: Task, panel: Panel, ledger: Ledger, train: Se
         generation=spec,
         gates=run.spec.gates,
         judge=panel.judge,
+        scorer=panel.scorer,
         examples=examples,
         held_out=open_held_out(run),
         near_duplicate=run.spec.data.near_duplicate,

@@ -86,6 +86,13 @@ def weights_of(spec: TeacherSpec) -> WeightsSpec:
     return WeightsSpec.model_validate(spec.model_dump(include=set(WeightsSpec.model_fields)))
 
 
+def endpoint_identity(spec: TeacherSpec) -> str:
+    """The name of an endpoint's model in ledgers; nobody is asked, so no key is needed."""
+    from potstill.models.openai_http import OpenAIModel
+
+    return OpenAIModel(endpoint_of(spec).model_copy(update={"api_key_env": None, "api_key_file": None})).identity
+
+
 def endpoint_of(spec: TeacherSpec) -> TeacherSpec:
     """The section with address, model name, key and price of the catalogue's entry, where it gives none itself.
 

@@ -244,7 +244,8 @@ class OpenAIModel:
         answers = read_answers(body, request, self.name, count)
         if any(answer.fault is not None and answer.fault.kind == "short" for answer in answers):
             self._dialect = replace(self._dialect, several=False)
-        return [replace(answers[0], raw=text), *answers[1:]]
+        # Scores of a whole prompt are kept as what was read of them: as they came, they take a hundred times as much room.
+        return answers if request.prompt_logprobs else [replace(answers[0], raw=text), *answers[1:]]
 
     def read_refusal(self, status: int, complaint: Complaint, headers: Mapping[str, str], count: int) -> list[Completion]:
         """The failed answers that a refused call comes to. Raises EndpointError where no other call would fare better."""

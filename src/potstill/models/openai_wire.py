@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from potstill.models.scored_wire import NO_SCORES, read_scores, score_fields
 from potstill.records import Completion, Fault, FinishReason, Request, TokenLogprob, Usage
 
 _FINISH: dict[str, FinishReason] = {
@@ -89,6 +90,8 @@ def payload(model: str, request: Request, dialect: Dialect = Dialect(), count: i
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
     if request.top_logprobs:
         body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+    if request.prompt_logprobs:
+        body |= score_fields(request)
     return body
 
 
@@ -103,6 +106,8 @@ def read_answers(body: dict[str, Any], request: Request, model: str, count: int 
     texts = [_text(_message(choice).get("content")) for choice in found[:count]]
     usages, counted = _shares(body, request, texts or [""])
     served = str(body.get("model") or model)
+    if request.prompt_logprobs:
+        return [replace(_scored(body, request, usages[0], served), counted=counted)]
     if not found:
         return [replace(failure("the endpoint answered without a choice", served, usages[0]), counted=counted)] + [_short(served)] * (
             count - 1
@@ -134,6 +139,13 @@ def _read_choice(choice: dict[str, Any], text: str, usage: Usage, request: Reque
         why = f"the answer is empty: all {request.sampling.max_new_tokens} tokens went into thinking; raise `task.max_new_tokens`"
         return failure(why, served, usage)
     return failure("the answer is empty", served, usage)
+
+
+def _scored(body: dict[str, Any], request: Request, usage: Usage, served: str) -> Completion:
+    tokens = read_scores(body, request.messages[-1].content)
+    if tokens is None:
+        return failure(NO_SCORES, served, usage)
+    return Completion("", "stop", usage, model=served, logprobs=tokens)
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:

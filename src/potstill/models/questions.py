@@ -60,7 +60,12 @@ class MeasuresLength(Protocol):
 def request_key(model: Model, request: Request) -> str:
     """SHA-256 of all that an answer depends on: the model, every message, the sampling, the schema, the sample's number."""
     # What a request need not have is left out where it has none, so that older keys stand.
-    optional = {"schema": request.schema, "top_logprobs": request.top_logprobs, "prompt_version": request.prompt_version}
+    optional = {
+        "schema": request.schema,
+        "top_logprobs": request.top_logprobs,
+        "prompt_logprobs": request.prompt_logprobs,
+        "prompt_version": request.prompt_version,
+    }
     return fingerprint(
         {name: value for name, value in optional.items() if value}
         | {

@@ -63,6 +63,20 @@ def read_weights(path: Path, reading: Reading) -> Weights:
     return Weights(module, tokenizer, path if path.is_dir() else None, read_identity(path, reading))
 
 
+def read_empty(path: Path, trusted: bool) -> Any:
+    """The module of a model folder or GGUF file without its weights (on torch's meta device): its layers and their names, in a moment.
+
+    Raises ModelError where transformers cannot build it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    where, settings = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    with _in_words(f"{path}: cannot be built"), quiet_transformers(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(where, trust_remote_code=trusted, local_files_only=True, **settings)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
+
+
 def read_identity(path: Path, reading: Reading) -> str:
     """The `identity` of what `read_weights` would load, without loading it. Raises ModelError where the device is not to be had."""
     dtype = _dtype(reading.dtype, find_device(reading.device))

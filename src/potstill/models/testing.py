@@ -18,6 +18,7 @@ from aiohttp import web
 
 from potstill.models import testing_batches
 from potstill.models.testing_batches import BatchPlan, Desk
+from potstill.models.testing_scores import scored_prompt
 
 Payload = dict[str, Any]
 Answer = Callable[[Payload], str]
@@ -115,6 +116,8 @@ class OpenAIStub:
     `batches` tell how each batch goes that is submitted (any further one as it should), `batch_faults` which calls about files and
     batches go wrong, by the route's name (`potstill.models.testing_batches.ROUTES`); `desk` holds what was handed in.
 
+    `scores`: it honours `prompt_logprobs`, as vLLM does; others pass over it.
+
     With `canned`, every call is answered by this text with as little work as can be, unread and unchecked: for measuring a client.
     """
 
@@ -129,6 +132,7 @@ class OpenAIStub:
         refuse: Callable[[Payload], Fault | None] | None = None,
         delay_s: float = 0.0,
         canned: str | None = None,
+        scores: bool = False,
         batches: Sequence[BatchPlan] = (),
         batch_faults: Mapping[str, Sequence[Fault | None]] | None = None,
     ) -> None:
@@ -138,7 +142,7 @@ class OpenAIStub:
         self.base_url = ""
         self.desk = Desk(batches, self._answer_line)
         self._answer, self._faults, self._always, self._key, self._delay_s = answer, list(faults), always, key, delay_s
-        self._models, self._refuse, self._at_once = models, refuse, 0
+        self._models, self._refuse, self._at_once, self._scores = models, refuse, 0, scores
         self._batch_faults = {route: list(found) for route, found in (batch_faults or {}).items()}
         assert set(self._batch_faults) <= set(testing_batches.ROUTES), "a fault of a route that is not there"
         self._canned = None if canned is None else json.dumps(_completion("stub", [_choice(0, canned)], 16, 16)).encode()
@@ -253,7 +257,8 @@ class OpenAIStub:
             choices.append(choice)
             written += min(len(words), limit)
         asked = sum(len(str(message["content"]).split()) for message in payload["messages"])
-        return _completion(str(payload.get("model", "stub")), choices, asked, written)
+        scored = scored_prompt(payload) if payload.get("prompt_logprobs") and self._scores else {}
+        return _completion(str(payload.get("model", "stub")), choices, asked, written) | scored
 
 
 def _completion(model: str, choices: list[Payload], asked: int, written: int) -> Payload:

@@ -89,7 +89,10 @@ def public_spec(spec: RunSpec) -> dict[str, Any]:
             public[section][key] = Path(public[section][key]).name
     for section in ("teacher", "student"):
         public[section]["model"] = model_title(public[section]["model"])
-    _hide_access(public["teacher"])
+    generation = public["generation"]
+    for asked in (public["teacher"], generation["judge"], generation["scorer"]):
+        if asked is not None:
+            _hide_access(asked)
     for other in public["evaluation"]["compare"]:
         other["run"] = model_title(other["run"])
         if other["model"] is not None:

@@ -56,7 +56,12 @@ def request_json(request: Request) -> str:
         "sampling": request.sampling.to_json(),
         "sample": request.sample,
     }
-    optional = {"schema": request.schema, "top_logprobs": request.top_logprobs, "prompt_version": request.prompt_version}
+    optional = {
+        "schema": request.schema,
+        "top_logprobs": request.top_logprobs,
+        "prompt_logprobs": request.prompt_logprobs,
+        "prompt_version": request.prompt_version,
+    }
     return json.dumps(row | {name: value for name, value in optional.items() if value})
 
 
@@ -65,7 +70,7 @@ def request_of(text: str) -> Request:
     row = json.loads(text)
     sampling = row["sampling"] | {"stop": tuple(row["sampling"]["stop"])}
     messages = tuple(Message(turn["role"], turn["content"]) for turn in row["messages"])
-    extra = {name: row[name] for name in ("schema", "top_logprobs", "prompt_version") if name in row}
+    extra = {name: row[name] for name in ("schema", "top_logprobs", "prompt_logprobs", "prompt_version") if name in row}
     return Request(messages, Sampling(**sampling), row["sample"], **extra)
 
 

@@ -52,6 +52,10 @@ class Around:
         """As the inner task does."""
         return self.inner.verify(example, text)
 
+    def options(self, example: Example) -> tuple[str, ...]:
+        """As the inner task has."""
+        return self.inner.options(example)
+
     def expand(self, example: Example) -> list[Example]:
         """As the inner task does."""
         return self.inner.expand(example)

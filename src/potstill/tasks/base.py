@@ -53,6 +53,10 @@ class Task(Protocol):
         """Why this reply is provably not acceptable as a label; None where nothing speaks against it."""
         ...
 
+    def options(self, example: Example) -> tuple[str, ...]:
+        """All answers that a question may have, in normal form; empty where answers are free, or not known."""
+        ...
+
     def expand(self, example: Example) -> list[Example]:
         """The questions that a row is scored on, references in normal form: itself, or one a turn of a conversation with its history."""
         ...
@@ -85,6 +89,11 @@ class SingleTurn:
         """Free text is never provably wrong."""
         del example, text
         return None
+
+    def options(self, example: Example) -> tuple[str, ...]:
+        """Free text has none."""
+        del example
+        return ()
 
     def expand(self, example: Example) -> list[Example]:
         """The row itself. A reference that cannot be parsed stays as it is."""

@@ -70,7 +70,11 @@ def _ask(seat: Seat, system: str, words: str) -> Ask:
     return Ask(seat, Request(messages, seat.sampling, prompt_version=VERSION))
 
 
+def request_turns(messages: Sequence[Message]) -> str:
+    """What was asked, as a judge is shown it."""
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
+
+
 def _request_text(messages: Sequence[Message], references: Sequence[str]) -> str:
-    turns = "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
     gold = "".join(f"\n\n# A right answer\n{reference}" for reference in references[:1])
-    return f"# Request\n{turns}{gold}"
+    return f"# Request\n{request_turns(messages)}{gold}"

@@ -57,6 +57,11 @@ class Nli(SingleTurn):
         lines = reply.splitlines()
         return _only(self._stated(lines[:1] + lines[-1:]) or set(self._mentions(reply)))
 
+    def options(self, example: Example) -> tuple[str, ...]:
+        """The labels."""
+        del example
+        return self.labels
+
     def expand(self, example: Example) -> list[Example]:
         """The row itself. A reference that is no label stays as it is: what it mentions is not what it says."""
         return [replace(example, reference=tuple(self._alone(gold) or gold for gold in example.reference))]

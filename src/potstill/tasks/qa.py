@@ -55,10 +55,14 @@ class Choice(SingleTurn):
 
     def verify(self, example: Example, text: str) -> str | None:
         """Refuses a letter that is not among the options, where the last message of the prompt lists them."""
-        letter, options = self.parse(text), listed_options(example.messages[-1].content)
+        letter, options = self.parse(text), self.options(example)
         if letter is None or not options or letter in options:
             return None
         return f"{letter} is not among the options {', '.join(options)}"
+
+    def options(self, example: Example) -> tuple[str, ...]:
+        """The letters that the last message of the prompt lists."""
+        return listed_options(example.messages[-1].content)
 
 
 def qa(spec: TaskSpec, labels: Sequence[str]) -> SingleTurn:

@@ -168,7 +168,7 @@ def _rollout_source(job: FineTuning, weights: Weights, encoded: EncodedRows, pla
     limit = _longest(job, weights.module.config)
     writing = Writing(spec.temperature, spec.top_p, job.rollouts.max_new_tokens, limit)
     student = TransformersModel(weights, name="student")
-    return RolloutSource(partial(write, student), encoded, spec, writing, batch_size=plan.batch_size, seed=job.seed)
+    return RolloutSource(partial(write, student), encoded, spec, writing, batch_size=plan.batch_size, steps=plan.steps, seed=job.seed)
 
 
 def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:

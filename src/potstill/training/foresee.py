@@ -1,17 +1,20 @@
-"""What would stop training in any case, known before the teacher is asked for money. No torch here."""
+"""What would stop training in any case, known before the teacher is asked for money. No torch here, as a rule."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
-from potstill.models.look_up import LocalModel, device_problem, look_up
+from potstill.models.look_up import LocalModel, device_problem, look_up, missing_packages
 from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.training.adapters import lacking_layers, linear_layers
 from potstill.training.foresee_targets import target_problems
 from potstill.training.vocabulary import check_trimmable
 
@@ -76,6 +79,7 @@ def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | No
 
 def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
     carve = spec.student.carve
+    yield from filter(None, [_adapter_problem(spec, origin)])
     if spec.student.model is None and (problem := device_problem(spec.student.device)) is not None:
         yield f"student: {problem}"
     if carve is None:
@@ -87,6 +91,22 @@ def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
             check_trimmable(_layout(origin.tokenizer))
         except ModelError as error:
             yield f"student: {origin.name}: {error}"
+
+
+def _adapter_problem(spec: RunSpec, origin: LocalModel) -> str | None:
+    """Layers that adapters are asked for, and the student does not have; None too where that cannot be known here."""
+    lora = spec.training.lora
+    if lora is None or lora.modules == "all" or origin.place is None or origin.problems or missing_packages() is not None:
+        return None
+    return lacking_layers(lora, _layers_of(origin.place, bool(spec.student.trust_remote_code)), origin.name)
+
+
+@lru_cache(maxsize=4)
+def _layers_of(place: Path, trusted: bool) -> tuple[str, ...]:
+    """The linear layers of a model. This takes torch, and a moment: a spec that names layers is rare, and their names no file tells."""
+    from potstill.models.reading import read_empty
+
+    return tuple(linear_layers(read_empty(place, trusted)))
 
 
 def _size_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel) -> Iterator[str]:

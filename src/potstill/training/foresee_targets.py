@@ -89,14 +89,19 @@ def _beside_answers(spec: RunSpec) -> Iterator[str]:
 
 def _logprobs(spec: RunSpec) -> Iterator[str]:
     local = [teacher.title for teacher in spec.all_teachers if is_local(teacher)]
-    if local:
+    if local and spec.generation.scorer is None:
         yield f"`targets.kind: logprobs` is what an endpoint says, but {local[0]} is local, and gives more: set `targets.kind: live`"
 
 
 def _votes(spec: RunSpec) -> Iterator[str]:
     generation = spec.generation
+    if generation.choose == "label_scores":
+        return
     if generation.samples == 1 and generation.route != "vote":
-        yield "`targets.kind: votes` needs several answers to each question: set `generation.samples`, or `route: vote` of several teachers"
+        yield (
+            "`targets.kind: votes` needs several answers to each question: set `generation.samples`, or `route: vote` of several teachers; "
+            "or have a judge score labels: `choose: label_scores`"
+        )
     countable = build_task(spec.task, spec.task.labels or ("a", "b")).agreement in _COUNTABLE
     if generation.choose != "vote" and not (generation.choose == "auto" and countable):
         yield (

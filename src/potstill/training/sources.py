@@ -80,12 +80,12 @@ def aligned(run: Run, tokenizer: Any, teacher: Weights, examples: Sequence[Examp
 
 
 def votes(run: Run, tokenizer: Any, examples: Sequence[Example]) -> Source:
-    """How the votes for several answers fell; `tokenizer` is the student's."""
+    """How the votes for several answers fell, or a judge scored labels; `tokenizer` is the student's."""
     spelt = _spelt(tokenizer)
 
     def source(rows: TokenRows) -> Targets:
         store, voted = vote_targets(tokenizer, rows, examples, spelt, run.spec.targets.k)
-        run.events.info(f"{voted:,} of {len(rows):,} rows have votes for more than one answer, and are learnt as they fell")
+        run.events.info(f"{voted:,} of {len(rows):,} rows have shares of more than one answer, and are learnt by those")
         return StoredTargets(store)
 
     return source

@@ -133,12 +133,21 @@ def test_routes_ask_whom_they_ask() -> None:
     assert calls(played(rows(20, tags=("y",)), teachers=tagged, generation={"route": "tag"}), model=1) == [20, 20, 20]
 
 
-def test_a_judge_compares_in_both_orders_and_marks_once() -> None:
+def test_a_judge_compares_in_both_orders_marks_once_and_scores_labels_once() -> None:
     judge = {"model": "j", "base_url": NOWHERE}
     teacher = {"model": "t", "base_url": NOWHERE, "temperature": 1.0}
     compared = played(rows(10), teacher=teacher, generation={"samples": 3, "choose": "judge", "judge": judge})
     assert calls(compared, model=1) == [0, 40, 40]
     assert calls(played(rows(10), gates={"judge": 0.5}, generation={"judge": judge}), model=1) == [10, 10, 10]
+    scored = played(rows(10), teacher=teacher, generation={"samples": 3, "choose": "label_scores", "judge": judge})
+    assert calls(scored, model=1) == [10, 10, 10]
+
+
+def test_a_scorer_reads_each_training_answer_once() -> None:
+    scored = played(rows(10), generation={"scorer": {"model": "j", "base_url": NOWHERE}}, targets={"kind": "logprobs"})
+    assert calls(scored, model=1) == [10, 10, 10]
+    assert calls(scored, model=0) == calls(played(rows(10)))
+    assert [scored.total(case, model=1).written for case in CASES] == [10, 10, 10]
 
 
 def test_qualification_asks_known_rows_once_and_others_twice() -> None:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scripted import Scripted, ask, interview, open_ledger, row, seat
 
 from potstill.errors import SpecError
@@ -90,6 +91,75 @@ def test_a_judge_that_prefers_a_place_or_says_nothing_wins_for_nobody(ledger, sa
     judge = Scripted(lambda _: said, "judge")
     [judged] = ask(interview(SUMMARY, ledger, seat(samples("one", "two")), samples=2, choose="judge", judge=seat(judge)), row("a"))
     assert judged.rows[0].messages[-1].content == "one"
+
+
+def scoring(said, *answers, gates=None, task=NLI, text="a", **generation):
+    """What comes of a row whose teacher gave these answers and whose judge said this, and what the judge was asked."""
+
+    def run(ledger):
+        judge = Scripted(lambda _: said, "judge")
+        settings = {"samples": len(answers), "choose": "label_scores", **generation}
+        [judged] = ask(interview(task, ledger, seat(samples(*answers)), judge=seat(judge), gates=gates, **settings), row(text, "no"))
+        return judged, judge.asked
+
+    return run
+
+
+def test_a_judges_scores_of_the_labels_become_shares_and_the_likeliest_answer_is_learnt(ledger):
+    judged, asked = scoring('I weigh.\n{"YES": 30, "no": 60, "maybe": 0, "other": 10}', "yes", "No.", "yes")(ledger)
+    [learnt] = judged.rows
+    assert learnt.messages[-1].content == "No."
+    assert learnt.distribution == (("no", pytest.approx(2 / 3)), ("yes", pytest.approx(1 / 3)))
+    [request] = asked
+    assert "- yes\n- no\n- maybe" in request.messages[-1].content
+    assert "A right answer" not in request.messages[-1].content
+
+
+def test_one_answer_is_enough_and_stands_first_though_another_label_is_likelier(ledger):
+    judged, _ = scoring('{"yes": 0.7, "maybe": 0.1, "no": 0.2}', "no")(ledger)
+    assert judged.rows[0].distribution == (("no", pytest.approx(0.2)), ("yes", pytest.approx(0.7)), ("maybe", pytest.approx(0.1)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no idea",
+        "{}",
+        '{"yes": 0}',
+        '{"yes": -1, "no": true, "maybe": "much"}',
+        '{"yes": 1',
+        '{"yes" 1}',
+        Completion('{"no": 1}', "length"),
+    ],
+)
+def test_words_without_scores_leave_the_first_answer_as_text(ledger, said):
+    judged, _ = scoring(said, "yes", "no")(ledger)
+    assert (judged.rows[0].messages[-1].content, judged.rows[0].distribution) == ("yes", ())
+
+
+def test_an_answer_that_the_judge_rules_out_has_no_distribution_and_can_be_dropped(ledger):
+    judged, _ = scoring('{"no": 1}', "yes")(ledger)
+    assert (judged.rows[0].messages[-1].content, judged.rows[0].distribution) == ("yes", ())
+    judged, _ = scoring('{"no": 1}', "yes", gates=GatesSpec(min_agreement=0.5))(ledger)
+    assert judged.rows == ()
+
+
+def test_the_letters_of_a_choice_are_scored_too_where_the_prompt_lists_them(ledger):
+    choice = build_task(TaskSpec(type="qa", answer="choice"))
+    judged, asked = scoring('{"A": 1, "B": 3}', "B", task=choice, text="Which?\nA) one\nB) two")(ledger)
+    assert judged.rows[0].distribution == (("B", 0.75), ("A", 0.25))
+    judged, asked = scoring('{"A": 1}', "B", task=choice, text="Which?")(ledger)
+    assert (asked, judged.rows[0].distribution) == ([], ())
+
+
+def test_scores_of_labels_need_labels_and_somebody_who_gives_them():
+    given = {"name": "j", "data": {"train": "t.jsonl"}, "teacher": {"model": "echo"}, "student": {"model": "x"}}
+    choose = {"generation": {"choose": "label_scores"}}
+    with pytest.raises(ValidationError, match="answers of summarization are no labels"):
+        RunSpec.model_validate({**given, **choose, "task": {"type": "summarization"}})
+    spec = RunSpec.model_validate({**given, **choose, "task": {"type": "nli", "labels": ["a", "b"]}})
+    with pytest.raises(SpecError, match=r"generation\.judge"), seat_panel(spec, NLI, [Scripted(lambda _: "x")]):
+        pass
 
 
 def test_a_judge_must_be_named_where_there_is_one_teacher():

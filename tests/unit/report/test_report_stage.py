@@ -26,6 +26,11 @@ def run(tmp_path, content):
         "data": {"train": "secret-folder/train.jsonl"},
         "teacher": {"model": "gpt-x", "base_url": "https://api.example.org/v1", "headers": {"X-Org": "hunter2"}},
         "student": {"model": "./students/tiny"},
+        "generation": {
+            "judge": {"model": "j", "base_url": "http://127.0.0.1:9/v1", "headers": {"X-Org": "hunter2"}},
+            "scorer": {"model": "s", "base_url": "http://127.0.0.1:9/v1", "headers": {"X-Org": "hunter2"}},
+        },
+        "targets": {"kind": "logprobs"},
     }
     run = open_run(spec_from_dict(raw, tmp_path), tmp_path / "run")
     sources = {"train": {"path": str(tmp_path / "secret-folder" / "train.jsonl"), "sha256": "0"}}

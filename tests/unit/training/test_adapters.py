@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from potstill.errors import ModelError
 from potstill.spec.sections import LoraSpec
-from potstill.training.adapters import add_adapters, plain_state
+from potstill.training.adapters import add_adapters, linear_layers, plain_state
 from potstill.training.fine_tune import fine_tune
 
 LORA = {"lora": {"rank": 4, "alpha": 8}}
@@ -59,6 +59,33 @@ def plain_lora(model, seed):
     return {name: weight.detach().clone() for name, weight in adapted.named_parameters() if "lora_" in name}
 
 
-def test_layers_that_are_not_there_are_named(student):  # noqa: F811
-    with pytest.raises(ModelError, match=r"`training\.lora\.modules`: LlamaForCausalLM has no such layers .*take `all`"):
-        add_adapters(module("smollm"), LoraSpec(modules=("query",)))
+NOT_THERE = r"`training\.lora\.modules` names {}, but {} has no linear layer called so .*: take some of q_proj, .*, down_proj, or `all`"
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        (("query",), "query"),
+        (("q_proj", "nope", "proj"), "nope, proj"),
+        (("lm_head",), "lm_head"),
+        (("embed_tokens", "mlp"), "embed_tokens, mlp"),
+    ],
+)
+def test_each_name_that_means_no_layer_is_told_also_beside_others_that_do(given, lacking):
+    with pytest.raises(ModelError, match=NOT_THERE.format(lacking, "LlamaForCausalLM")):
+        add_adapters(module("smollm"), LoraSpec(modules=given))
+
+
+@pytest.mark.parametrize("family", ["smollm", "gemma2", "phi3"])
+def test_all_layers_are_those_that_can_be_named(family):
+    names = {name.rpartition(".")[2] for name in linear_layers(module(family))}
+    named, every = (lora_names(module(family), modules) for modules in (tuple(names), "all"))
+    assert named == every
+
+
+def lora_names(model, modules):
+    return {name for name, _ in add_adapters(model, LoraSpec(rank=4, modules=modules)).named_parameters() if "lora_" in name}
+
+
+def test_a_layer_can_be_named_by_its_place():
+    assert {name.split(".layers.")[1][:1] for name in lora_names(module("smollm"), ("layers.1.mlp.up_proj",))} == {"1"}

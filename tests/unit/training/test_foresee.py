@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from potstill.errors import ModelError
+from potstill.models.reading import read_empty
 from potstill.spec import RunSpec
 from potstill.store.run import open_run
 from potstill.training import stage
+from potstill.training.adapters import linear_layers
 from potstill.training.foresee import foresee
-from tiny import edit_json, tiny_llama, tiny_tokenizer, without
+from tiny import edit_json, tiny_gguf, tiny_llama, tiny_tokenizer, without
 
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
 
@@ -146,6 +148,13 @@ def test_targets_beside_answers_need_what_they_are_made_of(sections: dict[str, A
     assert words in problem
 
 
+def test_a_judges_scores_of_labels_are_shares_without_several_answers(model: Path) -> None:
+    nli = {"task": {"type": "nli", "labels": ["a", "b"]}, "targets": {"kind": "votes"}}
+    assert foresee(spec_of(ENDPOINT, {"model": str(model)}, generation={"choose": "label_scores"}, **nli)).problems == ()
+    [problem] = foresee(spec_of(ENDPOINT, {"model": str(model)}, **nli)).problems
+    assert "`choose: label_scores`" in problem
+
+
 def test_a_local_teacher_gives_more_than_log_probabilities(model: Path) -> None:
     [problem] = foresee(spec_of({"model": str(model)}, {"model": str(model)}, targets={"kind": "logprobs"})).problems
     assert "is local, and gives more: set `targets.kind: live`" in problem
@@ -178,3 +187,19 @@ def test_no_more_tokens_a_position_are_kept_than_there_are(model: Path) -> None:
     [problem] = foresee(spec_of({"model": str(model)}, {"carve": {"layers": 2}}, targets={"k": 10_000_000})).problems
     assert "`targets.k` is 10,000,000, but" in problem
     assert foresee(spec_of({"model": str(model)}, {"carve": {"layers": 2}}, targets={"k": tokens})).problems == ()
+
+
+def test_layers_for_adapters_that_the_student_does_not_have_are_named_before_anything_is_paid(model: Path, tmp_path: Path) -> None:
+    lora = {"training": {"lora": {"modules": ["q_proj", "query"]}}}
+    for student in ({"model": str(model)}, {"model": str(tiny_gguf(tmp_path / "tiny.gguf", model)), "carve": {"layers": 2}}):
+        [problem] = foresee(spec_of(ENDPOINT, student, **lora)).problems
+        assert f"names query, but {student['model']} has no linear layer called so" in problem
+        assert "take some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or `all`" in problem
+        with pytest.raises(ModelError, match="names query"):
+            stage.preflight(open_run(spec_of(ENDPOINT, student, **lora), tmp_path / "run"))
+    assert foresee(spec_of(ENDPOINT, {"model": str(model)}, training={"lora": {"modules": ["q_proj", "mlp.up_proj"]}})).problems == ()
+
+
+def test_the_layers_of_a_model_are_known_without_its_weights(model: Path) -> None:
+    without(model, "model.safetensors")
+    assert len(linear_layers(read_empty(model, False))) == 4 * 7

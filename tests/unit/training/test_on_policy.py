@@ -84,8 +84,8 @@ def written(batches):
     ]
 
 
-def source(write, given, batch_size=8, writing=WRITING, **spec):
-    return RolloutSource(write, given, OnPolicySpec(**spec), writing, batch_size=batch_size, seed=4)
+def source(write, given, batch_size=8, writing=WRITING, steps=1000, **spec):
+    return RolloutSource(write, given, OnPolicySpec(**spec), writing, batch_size=batch_size, steps=steps, seed=4)
 
 
 @settings(deadline=None, max_examples=60)
@@ -132,6 +132,25 @@ def test_each_rollout_is_learnt_from_as_often_as_asked(reuse, times):
     assert np.bincount(uses).tolist() == [times] * len(scribe.asked)
 
 
+@pytest.mark.parametrize(("reuse", "expected"), [(1.0, 10 * 4), (2.0, 8 + 8 + 4)])
+def test_no_more_is_written_than_the_steps_that_are_left_learn_from(reuse, expected):
+    given, scribe = numbered(40), Scribe()
+    found = source(scribe, given, steps=10, share=0.5, refresh=4, reuse=reuse)
+    uses = [number for _, batches in steps_of(found, given, 10, 8) for number in written(batches)]
+    assert len(scribe.asked) == expected
+    # Those of the short end are used as often as the others.
+    assert np.bincount(uses).tolist() == [int(reuse)] * expected
+
+
+def test_what_is_written_before_the_end_does_not_depend_on_where_that_is():
+    given, asked = numbered(40), []
+    for steps in (9, 12):
+        scribe = Scribe()
+        list(steps_of(source(scribe, given, steps=steps, share=0.5, refresh=4), given, 8, 8))
+        asked.append(scribe.asked)
+    assert asked[0] == asked[1]
+
+
 def test_every_rows_prompt_is_answered_equally_often_in_an_order_of_each_pass():
     given, scribe = numbered(16), Scribe()
     list(steps_of(source(scribe, given, share=1.0, refresh=2), given, 8, 8))
@@ -155,17 +174,18 @@ def write_seeds(prompts, step):
     return [Rollout(np.array([*prompt.ids, prompt.seed % 9973], dtype=np.int32), len(prompt.ids), step) for prompt in prompts]
 
 
-@pytest.mark.parametrize("cut", [0, 1, 2, 5, 8])
+@pytest.mark.parametrize("cut", [0, 1, 2, 5, 8, 9])
 def test_what_comes_next_depends_on_what_was_saved_seed_and_step_alone(tmp_path, cut):
-    given, spec = numbered(17), {"share": 0.3, "refresh": 3, "reuse": 1.5, "staleness": 5, "buffer": 9}
+    # The last refresh, at step 9, serves two steps alone.
+    given, spec = numbered(17), {"steps": 11, "share": 0.3, "refresh": 3, "reuse": 1.5, "staleness": 5, "buffer": 9}
     before, after = source(write_seeds, given, **spec), source(write_seeds, given, **spec)
     expected = []
-    for step, batches in steps_of(before, given, 12, 8):
+    for step, batches in steps_of(before, given, 11, 8):
         expected.append([batch.input_ids_BT.tolist() for batch in batches])
         if step == cut:
             before.save(tmp_path)
     after.load(tmp_path)
-    steps = [(step, batches) for step, batches in given_steps(given, 12, 8) if step > cut]
+    steps = [(step, batches) for step, batches in given_steps(given, 11, 8) if step > cut]
     found = [[batch.input_ids_BT.tolist() for batch in after.mix(step, batches, CPU)] for step, batches in steps]
     assert found == expected[cut + 1 :]
     assert (after.rollouts, after.tokens) == (before.rollouts, before.tokens)

@@ -162,6 +162,32 @@ def test_a_run_asks_for_log_probabilities_and_learns_them(tmp_path):
     assert stage.inputs(run) != before
 
 
+def test_scores_of_answers_that_another_wrote_teach_like_what_comes_beside_them(tmp_path):
+    from tiny import tiny_llama
+
+    tiny_llama(tmp_path / "student", layers=2)
+    (tmp_path / "said.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"Say {n} of the quick fox.", "completion": "the quick fox"}) + "\n" for n in range(8))
+    )
+    with OpenAIStub(scores=True) as stub:
+        given = spec_of(tmp_path, stub.base_url).model_dump(mode="json")
+        scored = {"teacher": {"replay": str(tmp_path / "said.jsonl")}, "generation": {"scorer": given["teacher"], "pilot": {"rows": 0}}}
+        run = prepared(RunSpec.model_validate(given | scored), tmp_path)
+        stage.preflight(run)
+        generate(run, resumed=False)
+    run.stage("generate").finish({}, [run.path("generation", name) for name in ("accepted.jsonl", "validation.jsonl", SAID)])
+    examples = [Example.from_json(json.loads(line)) for line in run.path("generation", "accepted.jsonl").read_text().splitlines()]
+    learner = tokenizer()
+    rows = encode_rows(learner, examples, max_length=200).rows
+    store, share = said_targets(SaidFile(run.path("generation", SAID)), rows, examples, token_bytes(learner.backend_tokenizer), 3)
+    assert share == 1.0
+    known = store.take(np.arange(store.starts[1]))
+    # Of the first word the server says e^-1.2, and that is what the student's token which begins it gets.
+    assert pytest.approx(math.exp(-1.2), rel=1e-3) in np.exp(known.logp_PK[0]).tolist()
+    stage.work(run, resumed=False)
+    assert json.loads(run.path("training", "summary.json").read_text())["objective"] == "logits"
+
+
 def test_an_endpoint_that_gives_none_is_told_before_the_student_is_made(tmp_path):
     with OpenAIStub(always=edited(lambda body: [choice.pop("logprobs") for choice in body["choices"]])) as stub:
         run = prepared(spec_of(tmp_path, stub.base_url), tmp_path)

@@ -9,6 +9,7 @@ from potstill.generation.choosing.base import Chosen, Situation
 from potstill.generation.choosing.every import every
 from potstill.generation.choosing.first import first
 from potstill.generation.choosing.judge import judge
+from potstill.generation.choosing.label_scores import label_scores
 from potstill.generation.choosing.verifier import verifier
 from potstill.generation.choosing.vote import vote
 from potstill.models.talk import Talk
@@ -18,6 +19,7 @@ CHOICES: dict[str, Callable[[Situation, Sequence[Candidate]], Talk[Chosen]]] = {
     "verifier": verifier,
     "vote": vote,
     "judge": judge,
+    "label_scores": label_scores,
     "all": every,
 }
 

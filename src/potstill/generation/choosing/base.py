@@ -30,7 +30,8 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The answers that are learnt, the best first; the share of each parsed answer among all samples, where they were counted.
+    """The answers that are learnt, the best first; the share of each parsed answer among all samples, or in a judge's eyes, where such
+    shares are known, the first answer's first.
 
     `agreement` is the first one's share, `judged` what a judge said on the way.
     """

@@ -50,6 +50,11 @@ class TaskSpec(Section):
                 raise ValueError(f"is no JSON Schema: {error.message}") from None
         return schema
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether answers are of a few kinds, which can be counted: labels, or letters of options."""
+        return self.type == "nli" or (self.type == "qa" and self.answer == "choice")
+
     @model_validator(mode="after")
     def _json_stands_alone(self) -> TaskSpec:
         if self.answer_schema is not None and self.reasons:

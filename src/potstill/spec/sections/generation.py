@@ -116,10 +116,11 @@ class GenerationSpec(Section):
     """What the teacher is told besides."""
     samples: int = Field(default=1, ge=1, le=64)
     """Answers to each question; more than one needs a `temperature` above 0."""
-    choose: Literal["auto", "first", "verifier", "vote", "judge", "all"] = "auto"
+    choose: Literal["auto", "first", "verifier", "vote", "judge", "label_scores", "all"] = "auto"
     """Which of several answers is learnt: the first that the gates keep, the first that the task proves right, the one that most
     agree on (self-consistency, Wang et al. 2022, arXiv 2203.11171; the shares of the votes are kept), the judge's best, or all that are
-    kept. `auto`: `vote` where answers can be counted (nli, math, qa by choice), else `first`."""
+    kept. `label_scores` has the judge say how likely each label is (nli, qa by choice), takes the answer that it finds likeliest, and keeps
+    the shares; it does so with one answer, too. `auto`: `vote` where answers can be counted (nli, math, qa by choice), else `first`."""
     turns: Literal["all", "last"] = "all"
     """Of a conversation, the assistant turns that the teacher answers anew: all, or the last alone, after the row's own history."""
     route: Literal["weight", "tag", "cascade", "vote"] = "weight"
@@ -127,12 +128,20 @@ class GenerationSpec(Section):
     gates drop its answer; or all, and the answer that most agree on is kept."""
     judge: TeacherSpec | None = None
     """Who compares answers; by default the last teacher that is not the one that answered."""
+    scorer: TeacherSpec | None = None
+    """An endpoint that says how likely it finds each accepted answer, whoever wrote it, with `targets.kind: logprobs`: one call an answer.
+    It must give `prompt_logprobs`, as vLLM does."""
     qualify: QualifySpec | None = None
     """Examine the teacher before it teaches."""
     expand: ExpandSpec | None = None
     """Have the teacher write new prompts."""
     balance: BalanceSpec | None = None
     """Even out the accepted rows."""
+
+    @property
+    def chosen_by_judge(self) -> bool:
+        """Whether a judge is asked which answer is learnt."""
+        return self.choose in ("judge", "label_scores")
 
 
 class PersonalDataSpec(Section):

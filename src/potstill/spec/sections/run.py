@@ -91,7 +91,7 @@ class RunSpec(Section):
     def _sections_fit_together(self) -> RunSpec:
         misfits = []
         others = {f"teachers[{place}]": teacher for place, teacher in enumerate(self.teachers) if place}
-        for name, model in (others | {"generation.judge": self.generation.judge}).items():
+        for name, model in (others | {"generation.judge": self.generation.judge, "generation.scorer": self.generation.scorer}).items():
             if model is not None and model.adapt is not None:
                 misfits.append(f"`{name}.adapt`: the first teacher alone can be adapted, which is the one that is evaluated")
         if self.student.model is None and self.teacher.base_url is not None:
@@ -107,6 +107,15 @@ class RunSpec(Section):
             misfits.append(
                 f"`task.answer_schema` wants JSON alone, and `generation.prompting.strategy: {strategy}` has more written: take `direct`, "
                 "or remove the schema"
+            )
+        if self.generation.scorer is not None and self.targets.kind != "logprobs":
+            misfits.append(
+                "`generation.scorer` says log-probabilities, which are learnt with `targets.kind: logprobs` alone: set that, or remove it"
+            )
+        if self.generation.choose == "label_scores" and not self.task.is_choice:
+            misfits.append(
+                f"`generation.choose: label_scores` has a judge score labels, and answers of {self.task.type} are no labels: it goes with "
+                "nli, and with qa by choice"
             )
         if self.training.objective == "step_by_step" and self.generation.prompting.learn == "rationale_then_answer":
             misfits.append(

@@ -32,8 +32,9 @@ class TargetsSpec(Section):
     kind: Literal["auto", "live", "top_k", "sampled", "logprobs", "votes"] = "auto"
     """Where the teacher's distribution at a position comes from. `live`: from a teacher that runs beside the student. `top_k`, `sampled`:
     it runs once over the rows, and what it says is kept on disk (docs/targets.md). `logprobs`: from what an endpoint says of the likeliest
-    tokens beside its answers. `votes`: from how several answers to one question fell (`generation.samples`); both make the objective
-    `logits` without a local teacher (docs/alignment.md). `auto`: `top_k` where `training.epochs` is above 1, else `live`."""
+    tokens beside its answers. `votes`: from how several answers to one question fell (`generation.samples`), or a
+    judge scored labels (`generation.choose`); both make the objective `logits` without a local teacher (docs/alignment.md). `auto`:
+    `top_k` where `training.epochs` is above 1, else `live`."""
     k: int = Field(default=32, ge=1)
     """So many of a position's likeliest tokens keep their own probability, all others are one sum (32: a student came within 1 % of one
     that learnt from whole distributions, on the rows learnt; benchmarks/RESULTS.md). Of an endpoint at most 20 are asked for, which is what

@@ -32,18 +32,21 @@ class RolloutSource:
     """Puts rows that the student wrote in the place of some given ones (GKD: Agarwal et al. 2024, arXiv 2306.13649, algorithm 1).
 
     Every `refresh` steps the student as it is then answers prompts of the given rows, each row's at its last trained turn, all equally
-    often; a replay buffer holds what it wrote (DistiLLM: Ko et al. 2024, arXiv 2402.03898). Of a step's n rows a share λ comes out of
-    the buffer: ⌊λ n + u⌋ rows with u uniform in [0, 1), so that the share is exact on average. No gradient flows through the writing.
+    often, and no more of them than the training's `steps` still draw; a replay buffer holds what it wrote (DistiLLM: Ko et al. 2024, arXiv
+    2402.03898). Of a step's n rows a share λ comes out of the buffer: ⌊λ n + u⌋ rows with u uniform in [0, 1), so that the share is exact
+    on average. No gradient flows through the writing.
 
     No generator has a state: each number is drawn anew from seed, step and purpose, so that the buffer and the count of what was written
     are all that `save` must keep for a resumed training to go on as an uninterrupted one.
     """
 
-    def __init__(self, write: Write, given: EncodedRows, spec: OnPolicySpec, writing: Writing, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, write: Write, given: EncodedRows, spec: OnPolicySpec, writing: Writing, *, batch_size: int, steps: int, seed: int
+    ) -> None:
         self._write, self._given, self._spec, self._writing, self._seed = write, given, spec, writing, seed
         # Most rows that a step draws; `refresh` steps' draws do not overlap where each rollout is used once.
         self._a_step = math.ceil(spec.share * min(batch_size, len(given.rows)))
-        self._a_refresh = min(math.ceil(self._a_step * spec.refresh / spec.reuse), spec.buffer)
+        self._steps = steps
         self.buffer = ReplayBuffer(spec.buffer, spec.oldest)
         self.rollouts = self.tokens = 0
         self.seconds = 0.0
@@ -87,7 +90,9 @@ class RolloutSource:
 
     def _refresh(self, step: int) -> None:
         begun = time.monotonic()
-        written = self._write([self._prompt(self.rollouts + place) for place in range(self._a_refresh)], step)
+        served = min(self._spec.refresh, self._steps - step)
+        count = min(math.ceil(self._a_step * served / self._spec.reuse), self._spec.buffer)
+        written = self._write([self._prompt(self.rollouts + place) for place in range(count)], step)
         self.buffer.add(written)
         self.rollouts += len(written)
         self.tokens += sum(map(len, written))

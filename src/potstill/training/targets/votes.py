@@ -1,4 +1,4 @@
-"""How the votes for several answers fell, as targets along the answer that was chosen."""
+"""How the votes for several answers fell, or a judge scored the labels, as targets along the answer that was chosen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def vote_targets(
             _put(store, answer, place, shares)
     if not any(example.distribution for example in examples):
         raise CapabilityError(
-            "targets.kind: votes: no row was voted on; set `generation.samples` above 1 and a `temperature`, and `generation.choose: vote`"
+            "targets.kind: votes: no row was voted on; set `generation.samples` above 1 and a `temperature`, and `generation.choose` to "
+            "`vote`; or to `label_scores`, with a judge"
         )
     return store.rows(), voted
 

@@ -1,0 +1,119 @@
+"""Folders of evaluated runs, as the stages leave them, without a model: the answers are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.predict import Question, Reply, prediction_to_json
+from potstill.evaluation.score import compare_to_references, compare_to_teacher, comparison_to_json, count_replies, scores_to_json
+from potstill.pipeline.run import inputs_of
+from potstill.records import Completion, Message
+from potstill.spec import spec_from_dict
+from potstill.store.atomic import write_json, write_jsonl
+from potstill.store.events import StageFinished
+from potstill.store.run import Run, open_run
+from potstill.tasks.metrics import build_metric
+
+LABELS = ("cold", "warm")
+TIMING = {"where": "in a process of its own", "p50_s": 0.5, "p95_s": 0.9, "tokens_per_s": 20.0, "n": 4, "peak_above_empty_bytes": 3_000_000}
+SIZE = {"parameters": 1_000_000, "weights_bytes": 4_000_000, "disk_bytes": 4_100_000, "storage": "float32", "shipped_bytes": None}
+
+
+def questions(count: int, word: str = "row") -> list[Question]:
+    """Questions whose right answers alternate."""
+    return [Question(f"{word}-{i}", None, (Message("user", f"{word} {i}?"),), (LABELS[i % 2],)) for i in range(count)]
+
+
+def answers(asked: Sequence[Question], wrong: Sequence[int]) -> list[str]:
+    """The right answers, but for these places."""
+    return [LABELS[(i + (i in wrong)) % 2] for i in range(len(asked))]
+
+
+def evaluated(
+    folder: Path, asked: Sequence[Question], given: Mapping[str, Sequence[str | None]], seed: int = 0, resamples: int = 400, **sections: Any
+) -> Path:
+    """A run in `folder` whose systems gave these answers (None: cannot be parsed; "error": the call failed)."""
+    run = _open(folder, list(given), seed, resamples, sections)
+    for name, content in _parts(run).items():
+        write_json(run.path(name), content)
+    replies = {system: [_reply(text) for text in texts] for system, texts in given.items()}
+    evaluation = run.path("evaluation")
+    write_jsonl(evaluation / "questions.jsonl", (question.to_json() for question in asked))
+    for system, found in replies.items():
+        rows = (prediction_to_json(question, reply) for question, reply in zip(asked, found, strict=True))
+        write_jsonl(evaluation / "predictions" / f"{system}.jsonl", rows)
+    write_json(evaluation / "scores.json", _scores(asked, replies, seed, resamples))
+    for stage in ("data", "generate", "train", "evaluate"):
+        record, inputs = run.stage(stage), inputs_of(run, stage)
+        record.begin(inputs)
+        record.finish(inputs, [evaluation / "scores.json"] if stage == "evaluate" else [])
+        run.events.emit(StageFinished(stage, 60.0, "done"))
+    return folder
+
+
+def _open(folder: Path, systems: Sequence[str], seed: int, resamples: int, sections: Mapping[str, Any]) -> Run:
+    folder.mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(f'{{"prompt": "{split}", "completion": "cold"}}\n')
+    given = {
+        "name": folder.name,
+        "task": {"type": "nli", "labels": list(LABELS)},
+        "data": {split: f"{split}.jsonl" for split in ("train", "validation", "test")},
+        "teacher": {"model": "m", "base_url": "http://127.0.0.1:9/v1"},
+        "student": {"model": "some/student"},
+        "evaluation": {"systems": list(systems), "resamples": resamples},
+        "seed": seed,
+    }
+    return open_run(spec_from_dict({**given, **sections}, folder), folder)
+
+
+def _parts(run: Run) -> dict[str, Any]:
+    """What the report tells of the other stages."""
+    return {
+        "data/labels.json": list(run.spec.task.labels or ()),
+        "data/manifest.json": {"rows": {}, "sources": {"train": {"path": "/x/train.jsonl", "sha256": "0"}}},
+        "generation/usage.json": {
+            "rows": {"train": {"asked": 90, "accepted": 80}},
+            "dropped": {},
+            "calls": 90,
+            "input_tokens": 1,
+            "output_tokens": 1,
+            "dollars": 1.25,
+        },
+        "training/summary.json": {"steps": 10, "seconds": 60.0},
+    }
+
+
+def _reply(text: str | None) -> Reply:
+    if text == "error":
+        return Reply(Completion("", "error"), None, failed=True)
+    return Reply(Completion(text or "?", "stop"), text)
+
+
+def _scores(asked: Sequence[Question], replies: Mapping[str, Sequence[Reply]], seed: int, resamples: int) -> dict[str, Any]:
+    metrics, settings = [build_metric("accuracy", LABELS), build_metric("macro_f1", LABELS)], Bootstrap(resamples, 0.95, seed)
+    compared = compare_to_references(metrics, asked, replies, settings)
+    agreed = compare_to_teacher(metrics[0], asked, replies, settings) if "teacher" in replies else None
+    agreement = {system: found["accuracy"] for system, found in agreed.scores.items()} if agreed is not None else {}
+    return {
+        "schema_version": 2,
+        "task": "nli",
+        "rows": len(asked),
+        "questions": len(asked),
+        "scored": len(asked),
+        "groups": compared.units,
+        "seed": seed,
+        "settings": {"unit": "row", "fewest_units": 10, "few_units": 30, "resamples": resamples, "confidence": 0.95},
+        "primary": "accuracy",
+        "metrics": {metric.name: {"title": metric.title, "higher_is_better": metric.higher_is_better} for metric in metrics},
+        "systems": {
+            system: {**count_replies(found), "scores": scores_to_json(compared.scores[system])} for system, found in replies.items()
+        },
+        "comparisons": comparison_to_json(compared),
+        "agreement": None if agreed is None else {"metric": "accuracy", "title": metrics[0].title, "scores": scores_to_json(agreement)},
+        "sizes": dict.fromkeys(replies, SIZE),
+        "timings": dict.fromkeys(replies, TIMING),
+    }
