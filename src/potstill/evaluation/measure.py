@@ -183,10 +183,10 @@ def _bring_libraries(path: Path, weights: WeightsSpec) -> None:
     from potstill.models import transformers_local  # noqa: F401
     from potstill.models.weights import load_config
 
-    if path.is_dir():
+    if path.is_dir() and not weights.trust_remote_code:  # others' code need not bear what transformers' own does
         check_folder(path)
         with torch.device("meta"):  # the architecture without its weights
-            AutoModelForCausalLM.from_config(load_config(weights), trust_remote_code=weights.trust_remote_code)
+            AutoModelForCausalLM.from_config(load_config(weights))
 
 
 async def _levels(model: Model, request: MeasureRequest, results: IO[str]) -> list[dict[str, Any]]:
