@@ -131,6 +131,15 @@ class Watch:
             if path.endswith(".jsonl") and os.path.realpath(path) in self.files:
                 self.seen.append(list(callers(sys._getframe(1))))
 
+    @contextlib.contextmanager
+    def over(self, *files: Path) -> Iterator[None]:
+        """Listen while the block runs."""
+        self.files, self.seen = frozenset(map(os.path.realpath, files)), []
+        try:
+            yield
+        finally:
+            self.files = frozenset()
+
     def readers(self) -> list[list[str]]:
         """Openings that are neither the data stage's, which looks whether the user's file changed, nor for the hash of a stage's record."""
         return [found for found in self.seen if not any(caller in ("atomic.py:hash_file", "data/stage.py:inputs") for caller in found)]
@@ -175,18 +184,16 @@ def test_a_run_with_every_loop_on_opens_the_file_of_the_test_rows_in_no_way_befo
         path = write_job(tmp_path, teacher=teacher, student=student, **EVERYTHING)
         spec, folder, heard = load_spec(path), tmp_path / "run", []
         run_pipeline(spec, folder, until="data")
-        watch.files = frozenset(os.path.realpath(place) for place in (folder / "data" / "test.jsonl", tmp_path / "test.jsonl"))
-        run_pipeline(spec, folder, until="train", listeners=(heard.append,))
-        judge_again(spec, folder)
-        found = ablate_gates(spec, folder, seeds=2)
-        assert not (folder / SEAL_FILE).exists()
-        assert watch.readers() == []
-        assert watch.seen, "the hook hears nothing"
-        run_pipeline(spec, folder, until="evaluate")
-    opened = watch.readers()
-    watch.files = frozenset()
-    assert opened
-    assert all("seal.py:break_seal" in found or "splits.py:open_test" in found for found in opened)
+        with watch.over(folder / "data" / "test.jsonl", tmp_path / "test.jsonl"):
+            run_pipeline(spec, folder, until="train", listeners=(heard.append,))
+            judge_again(spec, folder)
+            found = ablate_gates(spec, folder, seeds=2)
+            assert not (folder / SEAL_FILE).exists()
+            assert watch.readers() == []
+            assert watch.seen, "the hook hears nothing"
+            run_pipeline(spec, folder, until="evaluate")
+    assert watch.readers()
+    assert all("splits.py:open_test" in callers for callers in watch.readers())
     assert found["gates"], "no gate was ablated"
     said = " ".join(event.text for event in heard if isinstance(event, Noticed))
     assert "qualification:" in said
@@ -197,12 +204,11 @@ def test_a_run_with_every_loop_on_opens_the_file_of_the_test_rows_in_no_way_befo
 def test_a_teacher_that_is_adapted_and_targets_that_are_kept_open_it_neither(trained: Path, tmp_path: Path, watch: Watch) -> None:
     spec, folder = load_spec(trained, ["teacher.adapt={epochs: 1, batch_size: 4}"]), tmp_path / "run"
     run_pipeline(spec, folder, until="data")
-    watch.files = frozenset(os.path.realpath(place) for place in (folder / "data" / "test.jsonl", trained.parent / "test.jsonl"))
-    make_targets(spec, folder)
-    opened = watch.readers()
-    watch.files = frozenset()
+    with watch.over(folder / "data" / "test.jsonl", trained.parent / "test.jsonl"):
+        make_targets(spec, folder)
     assert (folder / "adaptation" / "best").exists()
-    assert opened == []
+    assert watch.readers() == []
+    assert watch.seen
 
 
 def test_a_killed_evaluation_that_goes_on_is_one_opening_and_another_student_is_another(trained: Path, tmp_path: Path) -> None:
