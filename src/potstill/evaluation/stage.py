@@ -44,7 +44,7 @@ from potstill.tasks.metrics.base import Metric
 NAME: StageName = "evaluate"
 DISCARD = ("predictions", "questions.jsonl", "scores.json", "judge.jsonl")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
 _HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p", "adapt"}
 
