@@ -13,8 +13,8 @@ labels; `short` says in a sentence what to do.
 
 Every side asks the same model the same chats, greedy, at most 32 tokens, and scores exact match; each in a process of its own that
 loads the model before the clock starts. Sides: `potstill` (as it comes, ledger and intervals included), `lm_eval` (`generate_until`, its
-loading of the rows included, no bootstrap), `lm_eval_64` (batches of 64). Printed: rows/s, accuracy, and the median of the rounds'
-ratios.
+loading of the rows included, no bootstrap), `lm_eval_64` (batches of 64). Printed: rows a second and a
+second of processors, accuracy, and the medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -46,6 +46,20 @@ SHORT = "Say which of the known intents the customer has. Answer with the intent
 LIMIT = 32
 _THINGS = ("card", "account", "transfer", "payment", "cash", "top-up", "refund", "limit", "fee", "rate", "country", "phone", "code", "app")
 _STATES = ("lost", "late", "wrong", "pending", "declined", "unknown", "changed", "missing", "expired", "refused", "doubled", "charged")
+
+
+Measured = tuple[float, float, float]
+"""Seconds, seconds of processors, accuracy."""
+
+
+class Clock:
+    """Seconds of the wall, and of this process's processors, which a busy neighbour does not lengthen."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter(), time.process_time()
+
+    def passed(self) -> tuple[float, float]:
+        return time.perf_counter() - self._started[0], time.process_time() - self._started[1]
 
 
 def read_rows(folder: Path | None, split: str, count: int) -> list[dict[str, Any]]:
@@ -108,20 +122,20 @@ def make(student: Path, folder: Path | None, prompt: str) -> None:
         run.path("training", "best").rename(student)
 
 
-def by_potstill(student: Path, folder: Path | None, prompt: str, count: int) -> tuple[float, float]:
-    """Seconds and accuracy of Potstill's evaluation."""
+def by_potstill(student: Path, folder: Path | None, prompt: str, count: int) -> Measured:
+    """Potstill's evaluation."""
     task, labels, _ = task_of(folder, prompt)
     rows, model = examples_of(read_rows(folder, "test", count)), load_local(WeightsSpec(model=str(student)))
     with tempfile.TemporaryDirectory() as place, Ledger(Path(place) / "ledger.sqlite") as ledger:
-        started = time.perf_counter()
+        clock = Clock()
         found = evaluate_model(model, task, rows, [build_metric("accuracy", labels)], ledger=ledger)
-        return time.perf_counter() - started, found.scores["accuracy"].value
+        return *clock.passed(), found.scores["accuracy"].value
 
 
-def by_lm_eval(batch_size: int) -> Callable[[Path, Path | None, str, int], tuple[float, float]]:
-    """Seconds and exact match of lm-eval's."""
+def by_lm_eval(batch_size: int) -> Callable[[Path, Path | None, str, int], Measured]:
+    """lm-eval's, by its exact match."""
 
-    def run(student: Path, folder: Path | None, prompt: str, count: int) -> tuple[float, float]:
+    def run(student: Path, folder: Path | None, prompt: str, count: int) -> Measured:
         import lm_eval
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
@@ -131,7 +145,7 @@ def by_lm_eval(batch_size: int) -> Callable[[Path, Path | None, str, int], tuple
         with tempfile.TemporaryDirectory() as place:
             system = write_lm_eval_task(Path(place), task, examples_of(read_rows(folder, "test", count)))
             manager = TaskManager(include_path=place, include_defaults=False)
-            started = time.perf_counter()
+            clock = Clock()
             found = lm_eval.simple_evaluate(
                 model,
                 tasks=["labels"],
@@ -141,7 +155,7 @@ def by_lm_eval(batch_size: int) -> Callable[[Path, Path | None, str, int], tuple
                 bootstrap_iters=0,
                 log_samples=False,
             )
-            return time.perf_counter() - started, found["results"]["labels"]["exact_match,none"]
+            return *clock.passed(), found["results"]["labels"]["exact_match,none"]
 
     return run
 
@@ -169,11 +183,11 @@ def write_lm_eval_task(place: Path, task: Task, rows: Sequence[Example]) -> str:
 SIDES = {"potstill": by_potstill, "lm_eval": by_lm_eval(32), "lm_eval_64": by_lm_eval(64)}
 
 
-def measured(side: str, arguments: Sequence[str]) -> tuple[float, float]:
+def measured(side: str, arguments: Sequence[str]) -> Measured:
     """A side in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *arguments, "--worker", side], check=True, capture_output=True, text=True)
-    seconds, accuracy = done.stdout.splitlines()[-1].split()
-    return float(seconds), float(accuracy)
+    seconds, processors, accuracy = map(float, done.stdout.splitlines()[-1].split())
+    return seconds, processors, accuracy
 
 
 def main() -> None:
@@ -195,20 +209,22 @@ def main() -> None:
     data = ["--data", str(chosen.data)] if chosen.data else []
     passed_on = [str(student), "--prompt", chosen.prompt, "--rows", str(chosen.rows), *data]
     names = list(dict.fromkeys(["potstill", *sides]))
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    found: dict[str, list[Measured]] = {name: [] for name in names}
     for turn in range(chosen.rounds):
         for name in names if turn % 2 == 0 else names[::-1]:
-            seconds, accuracy = measured(name, passed_on)
-            found[name].append((chosen.rows / seconds, accuracy))
-            print(f"round {turn + 1}: {name} {chosen.rows / seconds:.1f} rows/s, accuracy {accuracy:.3f}", file=sys.stderr, flush=True)
-    ours = [rate for rate, _ in found["potstill"]]
+            seconds, processors, accuracy = measured(name, passed_on)
+            found[name].append((seconds, processors, accuracy))
+            print(f"round {turn + 1}: {name} {seconds:.1f} s, {processors:.1f} s of processors", file=sys.stderr, flush=True)
+    ours = found["potstill"]
     report = {
         name: {
-            "rows_per_s": round(statistics.median(rate for rate, _ in rates), 1),
-            "accuracy": rates[0][1],
-            "times_slower": round(statistics.median(own / rate for own, (rate, _) in zip(ours, rates, strict=True)), 2),
+            "rows_per_s": round(chosen.rows / statistics.median(seconds for seconds, _, _ in times), 1),
+            "rows_per_cpu_s": round(chosen.rows / statistics.median(processors for _, processors, _ in times), 1),
+            "accuracy": round(times[0][2], 4),
+            "times_slower": round(statistics.median(one[0] / own[0] for own, one in zip(ours, times, strict=True)), 2),
+            "times_cpu": round(statistics.median(one[1] / own[1] for own, one in zip(ours, times, strict=True)), 2),
         }
-        for name, rates in found.items()
+        for name, times in found.items()
     }
     print(json.dumps({"rows": chosen.rows, "prompt": chosen.prompt, "sides": report, "machine": machine()}, indent=2))
 

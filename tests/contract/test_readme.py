@@ -49,3 +49,13 @@ def test_the_specs_in_the_guide_to_generation_are_ones() -> None:
     for block in blocks:
         shown = yaml.safe_load(block)
         RunSpec.model_validate(rest | ({} if "teachers" in shown else {"teacher": {"model": "t"}}) | shown)
+
+
+def test_the_specs_in_the_guide_to_evaluation_are_ones() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    rest = {"name": "n", "data": {"train": "t"}, "teacher": {"model": "t"}, "student": {"model": "s"}}
+    labels = {"type": "nli", "labels": ["a", "b"]}
+    for block in blocks:
+        task = {"type": "summarization"} if "judge:" in block else labels
+        RunSpec.model_validate(rest | {"task": task} | yaml.safe_load(block))

@@ -38,16 +38,16 @@ class Reply:
     """A system's reply to a question: the raw completion, and the answer in it (None: unparsable, which is wrong).
 
     `failed`: no answer arrived; such a question is not scored, which is not the same as wrong. `no_room`: the question does not fit
-    the model's context; what a model cannot take it cannot answer, and that is wrong. `requests` are what was asked to get it, in order.
+    the model's context; what a model cannot take it cannot answer, and that is wrong. `probabilities` are those of a closed label set, by
+    label, where the model told them. `requests` are what was asked to get it, in order.
     """
 
     completion: Completion
     answer: str | None
     failed: bool = False
     no_room: bool = False
+    probabilities: tuple[tuple[str, float], ...] = ()
     requests: tuple[Request, ...] = field(default=(), repr=False, compare=False)
-    probabilities: dict[str, float] | None = field(default=None, repr=False, compare=False)
-    """By label, where they are known."""
 
     def prediction(self, references: tuple[str, ...]) -> Prediction:
         """The reply as metrics take it."""
@@ -118,7 +118,7 @@ def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
         "answer": reply.answer,
         "references": list(question.references),
         "finish_reason": "no_room" if reply.no_room else reply.completion.finish_reason,
-        **({} if reply.probabilities is None else {"probabilities": reply.probabilities}),
+        **({"probabilities": dict(reply.probabilities)} if reply.probabilities else {}),
     }
 
 
@@ -128,4 +128,5 @@ def _read(task: Task, request: Request, completion: Completion, ways: LabelWays 
         return Reply(completion, None, failed=not local, no_room=local, requests=(request,))
     found = ways.probabilities(completion.logprobs) if ways is not None and completion.logprobs else None
     # On the clock nobody asks for probabilities.
-    return Reply(completion, task.parse(completion.text), requests=(replace(request, top_logprobs=0),), probabilities=found)
+    probabilities = tuple(found.items()) if found is not None else ()
+    return Reply(completion, task.parse(completion.text), probabilities=probabilities, requests=(replace(request, top_logprobs=0),))

@@ -45,7 +45,7 @@ def load_local(weights: WeightsSpec, batch_size: int = 32, price: PriceSpec | No
     require_torch(str(weights.model))
     from potstill.models.transformers_local import TransformersModel
 
-    return TransformersModel(load_weights(weights), name=str(weights.model), batch_size=batch_size, price=price)
+    return TransformersModel(load_weights(weights), name=str(weights.model), batch_size=batch_size, price=price, frozen=True)
 
 
 def load_model(

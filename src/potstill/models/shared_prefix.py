@@ -78,6 +78,8 @@ def attending_to(module: Any, prefix: Prefix | None) -> Iterator[dict[str, Any]]
 
 def _takes_it(module: Any, longest: int) -> bool:
     config = module.config
+    if not type(module).__module__.startswith("transformers."):
+        return False  # a folder's own code, or a wrapper, may take no further arguments
     if config.model_type not in _FAMILIES or any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
         return False
     rope = getattr(config, "rope_parameters", None) or {}

@@ -31,12 +31,12 @@ class TransformersModel:
     """Answers in process; a batch at a time, in a thread of its own, so that the caller goes on.
 
     Batches are fastest when their prompts are of one length: sort by `length`. `capabilities` include logits and hidden
-    states, which training takes from `module`.
+    states, which training takes from `module`. `frozen` says that its weights stay as they are, so that what was read can be used again.
     """
 
     capabilities = Capabilities(logits=True, hidden_states=True)
 
-    def __init__(self, weights: Weights, *, name: str, batch_size: int = 32, price: PriceSpec | None = None) -> None:
+    def __init__(self, weights: Weights, *, name: str, batch_size: int = 32, price: PriceSpec | None = None, frozen: bool = False) -> None:
         self.module = weights.module
         self.tokenizer = weights.tokenizer
         self.name = name
@@ -50,6 +50,7 @@ class TransformersModel:
         self._fits = batch_size
         self._busy = threading.Lock()
         self._prefix: Prefix | None = None
+        self._frozen = frozen
         self._names: dict[int, str] = {}
         self._planned: dict[tuple[Message, ...], array[int]] = {}
 
@@ -103,13 +104,18 @@ class TransformersModel:
         return self.generate(prompts, cancelled=cancelled)
 
     def _shared(self, prompts: Sequence[Prompt]) -> Prefix | None:
-        """The beginning of all these prompts; that of the batch before where it is the same, as it is for most of a split's batches."""
+        """The beginning of all these prompts; that of the batch before where it is the same, as it is for most of a split's batches.
+
+        Weights that are being trained are others at the next batch, and read it anew.
+        """
         ids = shared_ids(self.module, [prompt.ids for prompt in prompts])
         if not ids:
             return None
-        if self._prefix is None or self._prefix.ids != ids:
-            self._prefix = read_prefix(self.module, ids)
-        return self._prefix
+        if self._prefix is not None and self._prefix.ids == ids:
+            return self._prefix
+        prefix = read_prefix(self.module, ids)
+        self._prefix = prefix if self._frozen else None
+        return prefix
 
     def dollars(self, completion: Completion) -> float | None:
         """Its share of what the machine costs by the hour; nothing where no price is given."""

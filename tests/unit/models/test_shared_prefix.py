@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from potstill.models.decoding import Prompt, decode
 from potstill.models.load import load_local
 from potstill.models.shared_prefix import read_prefix, shared_ids
+from potstill.models.transformers_local import TransformersModel
+from potstill.models.weights import load_weights
 from potstill.records import Message, Request, Sampling
 from potstill.spec import WeightsSpec
 
@@ -140,3 +142,16 @@ def test_a_model_reads_the_beginning_of_several_batches_once_and_is_left_as_it_w
     assert sum(read) < sum(lengths) / 2
     assert len(read) == 3, "the beginning, and each batch without it"
     assert model.module.config._attn_implementation == before
+
+
+def test_weights_that_are_trained_between_two_batches_read_the_beginning_anew(tiny_teacher):
+    weights = load_weights(WeightsSpec(model=str(tiny_teacher)))
+    system = Message("system", "You are a helpful assistant. Answer with one of: positive, negative, neutral, entailment.")
+    batch = [Request((system, Message("user", word)), Sampling(max_new_tokens=8)) for word in ("card", "transfer", "0", "dog")]
+    learner = TransformersModel(weights, name="learner")
+    before = asyncio.run(learner.complete(batch))
+    with torch.no_grad():
+        weights.module.get_input_embeddings().weight.mul_(-1.5)
+    after = asyncio.run(learner.complete(batch))
+    fresh = asyncio.run(TransformersModel(weights, name="fresh").complete(batch))
+    assert [answer.text for answer in after] == [answer.text for answer in fresh] != [answer.text for answer in before]
