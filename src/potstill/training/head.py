@@ -72,6 +72,12 @@ def output_head(module: Any) -> Head:
     return Head(linear.weight, linear.bias, scale, getattr(config, "final_logit_softcapping", None))
 
 
+def product_dtype(hidden_ND: Tensor) -> torch.dtype:
+    """The number format in which these hidden states are multiplied: their own, or autocast's."""
+    kind = hidden_ND.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
+
+
 def backbone(module: Any) -> Any:
     """What turns tokens into final hidden states; adapters (PEFT) are inside it."""
     plain = module.get_base_model() if hasattr(module, "get_base_model") else module

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from potstill.training.distributions import Distribution
-from potstill.training.head import Head
+from potstill.training.head import Head, product_dtype
 from potstill.training.losses import Divergence
 
 LOGIT_BYTES = 64 * 2**20
@@ -57,14 +57,14 @@ def pulled_loss(hidden_ND: Tensor, head: Head, pulls: Sequence[Pull], *, chunk: 
         result: Tensor = _GradientInForward.apply(head, pulls, size, hidden_ND, *head.parameters)  # type: ignore[no-untyped-call]
         return result
     with torch.no_grad():
-        used = head.cast(_product_dtype(hidden_ND))
+        used = head.cast(product_dtype(hidden_ND))
         return _sum([_pulled_chunk(hidden_ND[part], used, pulls, part)[0] for part in _chunks(len(hidden_ND), size)], hidden_ND)
 
 
 class _GradientInForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, head: Head, pulls: Sequence[Pull], size: int, hidden_ND: Tensor, *parameters: Tensor) -> Tensor:
-        used = head.cast(_product_dtype(hidden_ND))
+        used = head.cast(product_dtype(hidden_ND))
         hidden_gradient_ND = torch.empty_like(hidden_ND)
         gradients = _HeadGradients(parameters)
 
@@ -190,11 +190,6 @@ def _pulled(
             gradient_bV.add_(part_bV, alpha=factor)
     assert gradient_bV is not None, "a loss has at least one part"
     return total, gradient_bV
-
-
-def _product_dtype(hidden_ND: Tensor) -> torch.dtype:
-    kind = hidden_ND.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_ND.dtype
 
 
 def _sum(values: list[Tensor], like: Tensor) -> Tensor:
