@@ -25,9 +25,10 @@ class Question:
     group: str | None
     messages: tuple[Message, ...]
     references: tuple[str, ...]
+    tags: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The question as `evaluation/questions.jsonl` holds it."""
+        """The question as `evaluation/questions.jsonl` holds it, its slices aside."""
         messages = [message.to_json() for message in self.messages]
         return {"id": self.id, "group": self.group, "messages": messages, "references": list(self.references)}
 
@@ -37,13 +38,15 @@ class Reply:
     """A system's reply to a question: the raw completion, and the answer in it (None: unparsable, which is wrong).
 
     `failed`: no answer arrived; such a question is not scored, which is not the same as wrong. `no_room`: the question does not fit
-    the model's context; what a model cannot take it cannot answer, and that is wrong.
+    the model's context; what a model cannot take it cannot answer, and that is wrong. `probabilities` are those of a closed label set, by
+    label, where the model told them.
     """
 
     completion: Completion
     answer: str | None
     failed: bool = False
     no_room: bool = False
+    probabilities: tuple[tuple[str, float], ...] = ()
 
     def prediction(self, references: tuple[str, ...]) -> Prediction:
         """The reply as metrics take it."""
@@ -62,7 +65,7 @@ def build_questions(task: Task, rows: Sequence[Example]) -> list[Question]:
         for part in parts:
             messages = task.render(part)
             assert messages is not None, "the first question of a row is always there"
-            questions.append(Question(part.id, group, messages, part.reference))
+            questions.append(Question(part.id, group, messages, part.reference, part.tags))
     if not questions:
         raise DataError("no rows to evaluate: the test split holds no question; add test rows, or raise `data.test_fraction`")
     return questions
@@ -103,6 +106,7 @@ def prediction_to_json(question: Question, reply: Reply) -> dict[str, Any]:
         "answer": reply.answer,
         "references": list(question.references),
         "finish_reason": "no_room" if reply.no_room else reply.completion.finish_reason,
+        **({"probabilities": dict(reply.probabilities)} if reply.probabilities else {}),
     }
 
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from math import ceil, sqrt
+from math import ceil
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 
-from potstill.evaluation.intervals import (
-    FEWEST_UNITS,
-    Bootstrap,
-    Column,
-    FloatArray,
-    IntArray,
-    resample_figures,
-    student_quantile,
-)
+from potstill.evaluation.intervals import FEWEST_UNITS, crossed_reach
+from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
+from potstill.evaluation.sums import FloatArray, IntArray
 from potstill.records import Interval
 
 Finding = Literal["better", "worse", "inconclusive"]
@@ -82,7 +76,7 @@ def effect(first: Sequence[FloatArray], second: Sequence[FloatArray], design: De
     spread = Spread(_row_variance(first, second, design), float(np.var(differences, ddof=1)) / len(differences))
     if not np.isfinite([value, spread.rows, spread.seeds]).all():
         return Effect(value, None, "inconclusive")
-    reach = _reach(spread, design, len(differences))
+    reach = crossed_reach(spread.rows, spread.seeds, design.units, len(differences), design.settings.confidence)
     interval = Interval(value - reach, value + reach, design.settings.confidence, design.settings.resamples)
     found = _finding(interval, design.higher_is_better)
     decided_by = _decided_by(value, spread, design, len(differences)) if found == "inconclusive" else None
@@ -98,15 +92,6 @@ def _row_variance(first: Sequence[FloatArray], second: Sequence[FloatArray], des
     figures = resample_figures(columns, design.clusters, design.settings)
     means = figures[:, : len(first)].mean(axis=1) - figures[:, len(first) :].mean(axis=1)
     return float(np.var(means, ddof=1)) * design.units / (design.units - 1)
-
-
-def _reach(spread: Spread, design: Design, seeds: int) -> float:
-    """Half the interval's length."""
-    variance = spread.rows + spread.seeds
-    if variance == 0:
-        return 0.0
-    degrees = variance**2 / (spread.rows**2 / (design.units - 1) + spread.seeds**2 / (seeds - 1))
-    return student_quantile((1 + design.settings.confidence) / 2, degrees) * sqrt(variance)
 
 
 def _finding(interval: Interval, higher_is_better: bool) -> Finding:

@@ -15,6 +15,7 @@ from potstill.spec import RunSpec
 from potstill.store.atomic import read_json, read_jsonl
 from potstill.store.events import StageFinished, read_events
 from potstill.store.run import Run
+from potstill.verdicts import judge_quality
 
 SCHEMA_VERSION = 1
 CLOCK_KEYS = ("seconds", "tokens_per_s")
@@ -31,6 +32,8 @@ def gather_report(run: Run) -> dict[str, Any]:
     """
     evaluation = read_json(run.path("evaluation", "scores.json"))
     systems = evaluation.pop("timings")
+    # The spec's goals of now: a goal that was changed asks and measures nothing anew.
+    evaluation["goals"] = judge_quality(run.spec.goals.quality(), evaluation)
     parts = {
         "data": _public_sources(read_json(run.path("data", "manifest.json"))),
         "generation": read_json(run.path("generation", "usage.json")),
