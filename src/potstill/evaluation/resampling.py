@@ -110,25 +110,26 @@ class Study(Generic[Found]):
 def conduct(studies: Sequence[Study[Any]], clusters: IntArray, settings: Bootstrap) -> list[Any]:
     """What follows from each study of the same rows. Studies share their draws where one set is less work than two."""
     by_unit = [[units_of(column, clusters) for column in study.columns] for study in studies]
-    together: list[list[int]] = []
+    together: list[tuple[list[int], float]] = []
     for place in (place for place, study in enumerate(studies) if study.columns):
-        for others in together:
-            if _work([*others, place], by_unit) <= _work(others, by_unit) + _work([place], by_unit):
-                others.append(place)
+        own = _work(by_unit[place])
+        for position, (others, work) in enumerate(together):
+            joint = _work([one for other in (*others, place) for one in by_unit[other]])
+            if joint <= work + own:
+                together[position] = ([*others, place], joint)
                 break
         else:
-            together.append([place])
+            together.append(([place], own))
     found: dict[int, Any] = {place: study.conclude([]) for place, study in enumerate(studies) if not study.columns}
-    for places in together:
+    for places, _ in together:
         columns = [column for place in places for column in studies[place].columns]
         draws = iter(_resample(columns, [one for place in places for one in by_unit[place]], settings, CHUNK_CELLS))
         found |= {place: studies[place].conclude(list(islice(draws, len(studies[place].columns)))) for place in places}
     return [found[place] for place in range(len(studies))]
 
 
-def _work(places: Sequence[int], by_unit: Sequence[Sequence[Units]]) -> float:
+def _work(columns: Sequence[Units]) -> float:
     """What a resample costs, roughly, in nanoseconds: drawing units, and summing their statistics."""
-    columns = [one for place in places for one in by_unit[place]]
     kinds, first = kinds_of(columns)
     drawn, widths = int(np.minimum(np.bincount(kinds), _MANY).sum()), [math.prod(one.shape) for one in columns]
     return 3.0 * drawn + len(first) * sum(1.6 if is_broad(width) else 0.04 * width for width in widths)

@@ -1,9 +1,13 @@
 """`goals:` in a spec."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from potstill.errors import SpecError
-from potstill.spec import spec_from_dict
+from potstill.spec import GoalsSpec, spec_from_dict
 from potstill.verdicts import Goal
 
 SMALLEST = {
@@ -52,3 +56,10 @@ def test_time_memory_money_and_users_are_goals_of_their_own(tmp_path):
 def test_a_goal_that_makes_no_sense_is_refused(tmp_path, given, words):
     with pytest.raises(SpecError, match=words):
         goals(tmp_path, **given)
+
+
+def test_the_guide_shows_goals_that_are_taken_and_describes_every_one(tmp_path):
+    guide = (Path(__file__).parents[3] / "docs" / "goals.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)
+    assert len(goals(tmp_path, **yaml.safe_load(shown)["goals"]).quality()) == 3
+    assert [name for name in GoalsSpec.model_fields if f"| `{name}` |" not in guide] == []
