@@ -23,6 +23,7 @@ RANKS = [
     {"models", "tasks", "data"},
     {"store"},
     {"spec"},
+    {"verdicts"},
     {"records"},
     {"errors"},
 ]

@@ -183,11 +183,14 @@ class Examination:
 
     def _check_metrics(self, task: Task | None) -> None:
         asked, data = self._spec.evaluation.metrics, self._data
+        taken = list(task.metrics if task is not None and asked == "auto" else ())
         for name in asked if asked != "auto" else ():
             try:
-                build_metric(name, self._labels())
+                taken.append(build_metric(name, self._labels()).name)
             except SpecError as error:
                 self._found.problems.append(str(error))
+        if task is not None:
+            self._found.problems += self._spec.goals.misfits(taken)
         if task is None or task.type == "conversation" or not data.counts.get("test") or data.with_reference["test"]:
             return
         if asked == "auto":

@@ -10,18 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from potstill.errors import DataError
-from potstill.evaluation.intervals import (
-    Bootstrap,
-    Column,
-    FloatArray,
-    IntArray,
-    cluster_rows,
-    percentile_interval,
-    ratio,
-    resample_figures,
-)
+from potstill.evaluation.intervals import cluster_rows, percentile_interval, ratio
+from potstill.evaluation.resampling import Bootstrap, Column, Study, conduct, number
+from potstill.evaluation.sums import FloatArray, IntArray
 from potstill.records import Interval, Score
-from potstill.tasks.metrics.base import Metric, Prediction
+from potstill.tasks.metrics.base import Mean, Metric, Prediction
 
 TEACHER, BASELINE, STUDENT, SFT = "teacher", "baseline", "student", "sft"
 
@@ -51,35 +44,87 @@ class Comparison:
     units: int
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a metric finds in the answers of several systems to the same n rows: a column for each. `name` is what it is told under."""
+
+    name: str
+    metric: Metric
+    columns: dict[str, Column]
+
+    def row_scores(self, system: str) -> FloatArray | None:
+        """(n,) a system's scores row by row; None for metrics of a whole corpus."""
+        column = self.columns[system]
+        return column.statistics[column.rows, 0] if isinstance(self.metric, Mean) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure as it is, (), and in each resample, (resamples,)."""
+
+    point: float
+    draws: FloatArray
+
+
 def compare_systems(
     metrics: Sequence[Metric], predictions: Mapping[str, Sequence[Prediction]], groups: Sequence[str | None], settings: Bootstrap
 ) -> Comparison:
-    """Score each system's predictions of the same n rows, and compare, with paired bootstrap intervals.
+    """Score each system's predictions of the same n rows, and compare, with paired bootstrap intervals (`comparison`).
+
+    Raises DataError where there are no rows.
+    """
+    return compare_scored(score_systems(metrics, predictions), cluster_rows(groups), settings)
+
+
+def score_systems(metrics: Sequence[Metric], predictions: Mapping[str, Sequence[Prediction]]) -> list[Scored]:
+    """Each system's predictions of the same n rows by each metric; equal predictions are scored once.
+
+    Raises DataError where there are no rows.
+    """
+    if not all(predictions.values()):
+        raise DataError("nothing to score: there is no row that every system answered")
+    columns: dict[str, dict[str, Column]] = {metric.name: {} for metric in metrics}
+    for system, given in predictions.items():
+        codes, first = number([(one.answer, one.references) for one in given])
+        different = [given[place] for place in first]
+        for metric in metrics:
+            columns[metric.name][system] = Column(metric.statistics(different), metric.value, codes)
+    return [Scored(metric.name, metric, columns[metric.name]) for metric in metrics]
+
+
+def compare_scored(scored: Sequence[Scored], clusters: IntArray, settings: Bootstrap) -> Comparison:
+    """Compare systems metric by metric (`comparison`)."""
+    found: Comparison = conduct([comparison(scored, clusters, settings)], clusters, settings)[0]
+    return found
+
+
+def comparison(scored: Sequence[Scored], clusters: IntArray, settings: Bootstrap) -> Study[Comparison]:
+    """Systems side by side, metric by metric, with paired bootstrap intervals; rows of one cluster are drawn together.
 
     Retention is score / teacher's score (for each system but the teacher); gain is score − baseline's score; gap recovered is
     (score − baseline's) / (teacher's − baseline's), for each system but those two; over sft is the student's score − that of the plain one
-    beside it. A ratio is undefined where its denominator is not
-    above zero. Rows of one group are drawn together. Raises DataError where there are no rows.
+    beside it. A ratio is undefined where its denominator is not above zero.
     """
-    clusters = cluster_rows(groups)
-    if not len(clusters):
-        raise DataError("nothing to score: there is no row that every system answered")
-    systems = list(predictions)
-    columns = {
-        (metric.name, system): Column(metric.statistics(predictions[system]), metric.value) for metric in metrics for system in systems
-    }
     units = int(clusters.max()) + 1
-    resampled = _resample(columns, clusters, settings)
-    scores: dict[str, dict[str, Score]] = {system: {} for system in systems}
-    estimates: dict[str, dict[str, dict[str, Estimate]]] = {}
-    for metric in metrics:
-        figures = {system: resampled[metric.name, system] for system in systems}
-        for system, figure in figures.items():
-            scores[system][metric.name] = Score(
-                metric.name, figure.point, len(clusters), percentile_interval(figure.draws, units, settings)
-            )
-        estimates[metric.name] = {system: _estimates(system, figures, units, settings) for system in systems if system != TEACHER}
-    return Comparison(scores, estimates, units)
+
+    def conclude(draws: list[FloatArray]) -> Comparison:
+        drawn = iter(draws)
+        scores: dict[str, dict[str, Score]] = {}
+        estimates: dict[str, dict[str, dict[str, Estimate]]] = {}
+        for one in scored:
+            figures = {system: Figure(column.figure(), next(drawn)) for system, column in one.columns.items()}
+            for system, figure in figures.items():
+                interval = percentile_interval(figure.draws, units, settings)
+                scores.setdefault(system, {})[one.name] = Score(one.name, figure.point, len(clusters), interval)
+            estimates[one.name] = {system: _estimates(system, figures, units, settings) for system in figures if system != TEACHER}
+        return Comparison(scores, estimates, units)
+
+    return Study([column for one in scored for column in one.columns.values()], conclude)
+
+
+def retained(own: Figure, teacher: Figure, units: int, settings: Bootstrap) -> Estimate:
+    """own / teacher's, with its interval; undefined where the teacher's is not above zero."""
+    return _estimate([own, teacher], ratio, units, settings)
 
 
 def score_to_json(score: Score) -> dict[str, object]:
@@ -98,24 +143,11 @@ def interval_to_json(interval: Interval | None) -> dict[str, object] | None:
     return None if interval is None else dataclasses.asdict(interval)
 
 
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """A score as it is, and in each resample."""
-
-    point: float
-    draws: FloatArray
-
-
-def _resample(columns: dict[tuple[str, str], Column], clusters: IntArray, settings: Bootstrap) -> dict[tuple[str, str], _Figure]:
-    draws = resample_figures(list(columns.values()), clusters, settings)
-    return {key: _Figure(column.figure(), draws[:, index]) for index, (key, column) in enumerate(columns.items())}
-
-
-def _estimates(system: str, figures: dict[str, _Figure], units: int, settings: Bootstrap) -> dict[str, Estimate]:
+def _estimates(system: str, figures: dict[str, Figure], units: int, settings: Bootstrap) -> dict[str, Estimate]:
     own, teacher, baseline = figures[system], figures.get(TEACHER), figures.get(BASELINE)
     found = {}
     if teacher is not None:
-        found["retention"] = _estimate([own, teacher], ratio, units, settings)
+        found["retention"] = retained(own, teacher, units, settings)
     if baseline is not None and system != BASELINE:
         found["gain"] = _estimate([own, baseline], np.subtract, units, settings)
         if teacher is not None:
@@ -129,7 +161,7 @@ def _gap_recovered(own: FloatArray, baseline: FloatArray, teacher: FloatArray) -
     return ratio(own - baseline, teacher - baseline)
 
 
-def _estimate(figures: Sequence[_Figure], combine: Callable[..., FloatArray], units: int, settings: Bootstrap) -> Estimate:
+def _estimate(figures: Sequence[Figure], combine: Callable[..., FloatArray], units: int, settings: Bootstrap) -> Estimate:
     point = float(combine(*(np.float64(figure.point) for figure in figures)))
     draws = combine(*(figure.draws for figure in figures))
     undefined = float(np.mean(~np.isfinite(draws)))

@@ -9,10 +9,10 @@ from typing import Any
 from potstill.errors import ModelError
 from potstill.evaluation.compare import STUDENT, TEACHER
 from potstill.evaluation.extras import HOW_TO_REACH
-from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.judge import NAME, judge_pairs, judged_to_json
 from potstill.evaluation.predict import Question
 from potstill.evaluation.problems import ITSELF
+from potstill.evaluation.resampling import Bootstrap
 from potstill.evaluation.score import Replies
 from potstill.evaluation.systems import Examiner
 from potstill.models.base import Model

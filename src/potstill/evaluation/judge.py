@@ -14,8 +14,9 @@ import numpy as np
 
 from potstill.errors import ModelError
 from potstill.evaluation.compare import STUDENT, TEACHER, score_to_json
-from potstill.evaluation.intervals import Bootstrap, Column, cluster_rows, percentile_interval, ratio, resample_figures
+from potstill.evaluation.intervals import cluster_rows, percentile_interval, ratio
 from potstill.evaluation.predict import Question, Reply
+from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
 from potstill.evaluation.score import Replies
 from potstill.models.ask import ask_async
 from potstill.models.base import Model

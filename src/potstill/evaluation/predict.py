@@ -26,9 +26,10 @@ class Question:
     group: str | None
     messages: tuple[Message, ...]
     references: tuple[str, ...]
+    tags: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The question as `evaluation/questions.jsonl` holds it."""
+        """The question as `evaluation/questions.jsonl` holds it, its slices aside."""
         messages = [message.to_json() for message in self.messages]
         return {"id": self.id, "group": self.group, "messages": messages, "references": list(self.references)}
 
@@ -66,7 +67,7 @@ def build_questions(task: Task, rows: Sequence[Example]) -> list[Question]:
         for part in parts:
             messages = task.render(part)
             assert messages is not None, "the first question of a row is always there"
-            questions.append(Question(part.id, group, messages, part.reference))
+            questions.append(Question(part.id, group, messages, part.reference, part.tags))
     if not questions:
         raise DataError("no rows to evaluate: the test split holds no question; add test rows, or raise `data.test_fraction`")
     return questions

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from potstill.errors import DataError
-from potstill.evaluation.compare import TEACHER, Comparison, compare_systems, estimate_to_json, score_to_json
-from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.compare import TEACHER, Comparison, Scored, compare_scored, score_systems
+from potstill.evaluation.intervals import cluster_rows
 from potstill.evaluation.predict import Question, Reply, ask_questions, build_questions
+from potstill.evaluation.resampling import Bootstrap
+from potstill.evaluation.sums import IntArray
 from potstill.models.base import Model
 from potstill.records import Example, Score
 from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
-from potstill.tasks.metrics.base import Metric
+from potstill.tasks.metrics.base import Metric, Prediction
+from potstill.verdicts import AGREEMENT
 
 Replies = Mapping[str, Sequence[Reply]]
 
@@ -61,20 +63,37 @@ def require_references(questions: Sequence[Question], metrics: Sequence[Metric])
         )
 
 
-def compare_to_references(metrics: Sequence[Metric], questions: Sequence[Question], replies: Replies, settings: Bootstrap) -> Comparison:
-    """Compare systems against gold, on the questions that have a reference and that no system failed on."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The questions that count in a comparison: `kept` (n,) of all, what each system predicted, how that scores, and what goes together."""
+
+    kept: list[int]
+    predictions: dict[str, list[Prediction]]
+    scored: list[Scored]
+    clusters: IntArray
+
+    def row_scores(self, system: str, questions: int) -> Iterator[dict[str, float]]:
+        """A system's scores of each of all questions by metric, without metrics of a whole corpus; nothing for those that do not count."""
+        columns = {one.name: rows for one in self.scored if (rows := one.row_scores(system)) is not None}
+        places = {index: place for place, index in enumerate(self.kept)}
+        for index in range(questions):
+            place = places.get(index)
+            yield {} if place is None else {name: float(rows[place]) for name, rows in columns.items()}
+
+
+def sample_references(metrics: Sequence[Metric], questions: Sequence[Question], replies: Replies) -> Sample:
+    """Systems against gold, on the questions that have a reference and that no system failed on. Raises DataError where there is none."""
     kept = [index for index, question in enumerate(questions) if question.references and _answered(replies, index)]
     predictions = {
         system: [answers[index].prediction(questions[index].references) for index in kept] for system, answers in replies.items()
     }
-    return compare_systems(metrics, predictions, [questions[index].group for index in kept], settings)
+    return Sample(kept, predictions, score_systems(metrics, predictions), cluster_rows([questions[index].group for index in kept]))
 
 
-def compare_to_teacher(metric: Metric, questions: Sequence[Question], replies: Replies, settings: Bootstrap) -> Comparison | None:
-    """Agreement with the teacher of each other system: its answers scored with the teacher's as references.
+def sample_agreement(metric: Metric, questions: Sequence[Question], replies: Replies) -> Sample | None:
+    """Each other system against the teacher, whose answers stand as references.
 
-    Questions to which the teacher gave no answer that can be parsed are left out; n says how many are left. None where none is
-    left, or where there is no other system.
+    Questions to which the teacher gave no answer that can be parsed are left out. None where no question is left, or no other system.
     """
     teacher = replies[TEACHER]
     kept = [index for index in range(len(questions)) if teacher[index].answer is not None and _answered(replies, index)]
@@ -85,7 +104,14 @@ def compare_to_teacher(metric: Metric, questions: Sequence[Question], replies: R
     }
     if not kept or not predictions:
         return None
-    return compare_systems([metric], predictions, [questions[index].group for index in kept], settings)
+    [scored] = score_systems([metric], predictions)
+    return Sample(kept, predictions, [replace(scored, name=AGREEMENT)], cluster_rows([questions[index].group for index in kept]))
+
+
+def compare_to_references(metrics: Sequence[Metric], questions: Sequence[Question], replies: Replies, settings: Bootstrap) -> Comparison:
+    """Compare systems against gold. Raises DataError where no question has a reference and every system's answer."""
+    sample = sample_references(metrics, questions, replies)
+    return compare_scored(sample.scored, sample.clusters, settings)
 
 
 def count_replies(replies: Sequence[Reply]) -> dict[str, int]:
@@ -96,19 +122,6 @@ def count_replies(replies: Sequence[Reply]) -> dict[str, int]:
         "failed": sum(reply.failed for reply in replies),
         "truncated": sum(reply.completion.finish_reason == "length" for reply in replies),
     }
-
-
-def comparison_to_json(compared: Comparison) -> dict[str, Any]:
-    """Estimates by metric, system and name, as `scores.json` holds them."""
-    return {
-        metric: {system: {name: estimate_to_json(e) for name, e in found.items()} for system, found in systems.items()}
-        for metric, systems in compared.estimates.items()
-    }
-
-
-def scores_to_json(scores: Mapping[str, Score]) -> dict[str, Any]:
-    """Scores by name, as `scores.json` holds them."""
-    return {name: score_to_json(score) for name, score in scores.items()}
 
 
 def _answered(replies: Replies, index: int) -> bool:

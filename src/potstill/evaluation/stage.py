@@ -7,31 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from potstill.data.labels import load_labels
-from potstill.errors import DataError, ModelError
-from potstill.evaluation.compare import STUDENT, TEACHER, Comparison, estimate_to_json
+from potstill.errors import ModelError, SpecError
+from potstill.evaluation.compare import TEACHER
 from potstill.evaluation.court import FILE as JUDGED
 from potstill.evaluation.court import hold_court, judge_inputs
 from potstill.evaluation.extras import extra_inputs
-from potstill.evaluation.intervals import FEW_UNITS, FEWEST_UNITS, Bootstrap
 from potstill.evaluation.leaks import answer_leaks
 from potstill.evaluation.lm_eval import examine_by_lm_eval
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
 from potstill.evaluation.problems import evaluation_problems
+from potstill.evaluation.resampling import Bootstrap
 from potstill.evaluation.roster import examined
-from potstill.evaluation.score import (
-    Replies,
-    compare_to_references,
-    compare_to_teacher,
-    comparison_to_json,
-    count_replies,
-    require_references,
-    scores_to_json,
-)
+from potstill.evaluation.score import require_references, sample_agreement, sample_references
 from potstill.evaluation.sealed import open_rows
+from potstill.evaluation.slices import find_traits
+from potstill.evaluation.summary import Answers, row_scores, summarise
 from potstill.evaluation.systems import Examiner
 from potstill.models.locate import teacher_stamp, template_stamp
 from potstill.store.atomic import write_json, write_jsonl
@@ -42,6 +35,7 @@ from potstill.tasks import build_task
 from potstill.tasks.base import Task
 from potstill.tasks.metrics import build_metric
 from potstill.tasks.metrics.base import Metric
+from potstill.verdicts import judge_quality
 
 NAME: StageName = "evaluate"
 DISCARD = ("predictions", "questions.jsonl", "leaks.json", "scores.json", "judge.jsonl")
@@ -109,7 +103,15 @@ def work(run: Run, resumed: bool) -> str:
     with Ledger(run.path("evaluation", "ledger.sqlite")) as ledger:
         examiner = Examiner(run, task, ledger, labels)
         replies: dict[str, list[Reply]] = {system: examiner.ask(system, questions) for system in examined(run)}
-        scores = _summarise(run, metrics, build_metric(task.agreement, labels), questions, replies)
+        answers = Answers(
+            questions,
+            find_traits(questions, labels),
+            replies,
+            sample_references(metrics, questions, replies) if metrics else None,
+            sample_agreement(build_metric(task.agreement, labels), questions, replies) if TEACHER in replies else None,
+            labels,
+        )
+        scores = summarise(answers, Bootstrap(spec.evaluation.resamples, spec.evaluation.confidence, spec.seed))
         if (judged := hold_court(run, task, examiner, questions, replies)) is not None:
             scores["judge"] = judged
         for name, system in examiner.systems.items():
@@ -118,7 +120,8 @@ def work(run: Run, resumed: bool) -> str:
         if (forgotten := examine_by_lm_eval(run, examiner.systems)) is not None:
             scores["lm_eval"] = forgotten
     head = {"schema_version": SCHEMA_VERSION, "task": spec.task.type, "rows": len(rows)}
-    _write(run, {**head, **scores, **_split_measured(measured)}, questions, replies)
+    goals = judge_quality(spec.goals.quality(), scores)
+    _write(run, {**head, **scores, "goals": goals, **_split_measured(measured)}, answers)
     return _describe(scores, len(questions))
 
 
@@ -126,6 +129,8 @@ def _choose_metrics(run: Run, task: Task, labels: Sequence[str], questions: Sequ
     asked = run.spec.evaluation.metrics
     named = (build_metric(name, labels) for name in (task.metrics if asked == "auto" else asked))
     metrics = list({metric.name: metric for metric in named}.values())
+    if misfits := run.spec.goals.misfits([metric.name for metric in metrics]):
+        raise SpecError("\n".join(misfits))
     without = sum(not question.references for question in questions)
     if asked == "auto" and without == len(questions) and TEACHER in run.spec.evaluation.systems:
         run.events.warn("the test rows carry no `reference`: only agreement with the teacher is scored")
@@ -136,59 +141,6 @@ def _choose_metrics(run: Run, task: Task, labels: Sequence[str], questions: Sequ
     return metrics
 
 
-def _summarise(run: Run, metrics: Sequence[Metric], agreement: Metric, questions: Sequence[Question], replies: Replies) -> dict[str, Any]:
-    settings = Bootstrap(run.spec.evaluation.resamples, run.spec.evaluation.confidence, run.spec.seed)
-    compared = compare_to_references(metrics, questions, replies, settings) if metrics else None
-    agreed = compare_to_teacher(agreement, questions, replies, settings) if TEACHER in replies else None
-    leading = compared or agreed
-    if leading is None:
-        raise DataError("nothing to score: the test rows carry no `reference`, and the teacher gave no answer that can be parsed")
-    scored = next(score.n for scores in leading.scores.values() for score in scores.values())
-    return {
-        "questions": len(questions),
-        "scored": scored,
-        "groups": leading.units,
-        "seed": run.spec.seed,
-        "settings": {
-            "bootstrap": "paired, expanded percentile",
-            "unit": "row" if leading.units == scored else "group",
-            "fewest_units": FEWEST_UNITS,
-            "few_units": FEW_UNITS,
-            "resamples": settings.resamples,
-            "confidence": settings.confidence,
-            "temperature": 0.0,
-        },
-        "primary": metrics[0].name if metrics else None,
-        "metrics": {metric.name: {"title": metric.title, "higher_is_better": metric.higher_is_better} for metric in metrics},
-        "systems": {
-            system: {
-                **count_replies(found),
-                "tokens_per_request": _mean_tokens(found),
-                "scores": scores_to_json(compared.scores[system]) if compared else {},
-            }
-            for system, found in replies.items()
-        },
-        "comparisons": comparison_to_json(compared) if compared else {},
-        "agreement": None if agreed is None else _agreement_to_json(agreement, agreed),
-    }
-
-
-def _mean_tokens(replies: Sequence[Reply]) -> dict[str, float] | None:
-    """Tokens `read` and `written` a question, in the system's own tokens; None where they are not known."""
-    usages = [reply.completion.usage for reply in replies if not (reply.failed or reply.no_room)]
-    usages = [usage for usage in usages if usage.input_tokens]
-    if not usages:
-        return None
-    return {"read": fmean(usage.input_tokens for usage in usages), "written": fmean(usage.output_tokens for usage in usages)}
-
-
-def _agreement_to_json(metric: Metric, agreed: Comparison) -> dict[str, Any]:
-    scores = {system: found[metric.name] for system, found in agreed.scores.items()}
-    over_sft = agreed.estimates[metric.name].get(STUDENT, {}).get("over_sft")
-    plain = {} if over_sft is None else {"over_sft": estimate_to_json(over_sft)}
-    return {"metric": metric.name, "title": metric.title, "scores": scores_to_json(scores), **plain}
-
-
 def _split_measured(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What a system is (sizes), and what the clock and the system's memory said of it (timings)."""
     sizes = {system: {key: found.get(key) for key in _SIZES} for system, found in measured.items()}
@@ -196,12 +148,14 @@ def _split_measured(measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"sizes": sizes, "timings": timings}
 
 
-def _write(run: Run, scores: dict[str, Any], questions: Sequence[Question], replies: Replies) -> None:
-    folder = run.path("evaluation")
-    write_jsonl(folder / "questions.jsonl", (question.to_json() for question in questions))
-    for system, found in replies.items():
-        rows = (prediction_to_json(question, reply) for question, reply in zip(questions, found, strict=True))
-        write_jsonl(folder / "predictions" / f"{system}.jsonl", rows)
+def _write(run: Run, scores: dict[str, Any], answers: Answers) -> None:
+    folder, questions = run.path("evaluation"), answers.questions
+    asked = zip(questions, answers.traits, strict=True)
+    write_jsonl(folder / "questions.jsonl", (question.to_json() | {"slices": traits.to_json()} for question, traits in asked))
+    for system, found in answers.replies.items():
+        rows = zip(questions, found, row_scores(answers, system), strict=True)
+        lines = (prediction_to_json(question, reply) | {"scores": scored} for question, reply, scored in rows)
+        write_jsonl(folder / "predictions" / f"{system}.jsonl", lines)
     write_json(folder / "scores.json", scores)
 
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from potstill.data.dataset import load_dataset
 from potstill.data.labels import load_labels
 from potstill.errors import DataError, SpecError
-from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.latency import Timing, time_answers
 from potstill.evaluation.predict import Reply, ask_questions, build_questions, greedy_requests
+from potstill.evaluation.resampling import Bootstrap
 from potstill.evaluation.score import compare_to_references, require_references
 from potstill.jobs.entities import EvaluationRequest, RegisteredModel
 from potstill.jobs.guess import guess_task

@@ -12,7 +12,9 @@ import numpy as np
 
 from potstill.data.ondisk import Dataset
 from potstill.errors import DataError
-from potstill.evaluation.intervals import Bootstrap, FloatArray, cluster_rows
+from potstill.evaluation.intervals import cluster_rows
+from potstill.evaluation.resampling import Bootstrap
+from potstill.evaluation.sums import FloatArray
 from potstill.generation.arms import WithoutGate, accepted_rows, gates_on, random_rows, rows_without
 from potstill.generation.stage import recall_answers
 from potstill.pipeline.effects import Design, Effect, effect

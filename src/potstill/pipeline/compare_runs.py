@@ -12,9 +12,11 @@ import numpy as np
 
 from potstill.errors import DataError, UsageError
 from potstill.evaluation.compare import STUDENT, Estimate, estimate_to_json
-from potstill.evaluation.intervals import Bootstrap, Column, FloatArray, cluster_rows, percentile_interval, resample_figures
+from potstill.evaluation.intervals import cluster_rows, percentile_interval
+from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
+from potstill.evaluation.seeds import spread_of_seeds
+from potstill.evaluation.sums import FloatArray
 from potstill.pipeline.evaluated import AGREEMENT, EvaluatedRun, Marked, find_run, machine_of, read_evaluated, unlike
-from potstill.pipeline.seeds import spread_of_seeds
 from potstill.report.gather import public_spec
 from potstill.tasks.metrics.base import Metric
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from math import ceil, sqrt
+from math import ceil
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 
-from potstill.evaluation.intervals import (
-    FEWEST_UNITS,
-    Bootstrap,
-    Column,
-    FloatArray,
-    IntArray,
-    resample_figures,
-    student_quantile,
-)
+from potstill.evaluation.intervals import FEWEST_UNITS, crossed_reach
+from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
+from potstill.evaluation.sums import FloatArray, IntArray
 from potstill.records import Interval
 
 Finding = Literal["better", "worse", "inconclusive"]
@@ -82,20 +76,11 @@ def effect(first: Sequence[FloatArray], second: Sequence[FloatArray], design: De
     spread = Spread(_row_variance(first, second, design), float(np.var(differences, ddof=1)) / len(differences))
     if not np.isfinite([value, spread.rows, spread.seeds]).all():
         return Effect(value, None, "inconclusive")
-    reach = half_length(spread, design.units, len(differences), design.settings.confidence)
+    reach = crossed_reach(spread.rows, spread.seeds, design.units, len(differences), design.settings.confidence)
     interval = Interval(value - reach, value + reach, design.settings.confidence, design.settings.resamples)
     found = _finding(interval, design.higher_is_better)
     decided_by = _decided_by(value, spread, design, len(differences)) if found == "inconclusive" else None
     return Effect(value, interval, found, decided_by)
-
-
-def half_length(spread: Spread, units: int, seeds: int, confidence: float) -> float:
-    """Half the length of Student's interval of a mean over `units` and `seeds` (Satterthwaite 1946, Biometrics Bulletin 2, 110)."""
-    variance = spread.rows + spread.seeds
-    if variance == 0:
-        return 0.0
-    degrees = variance**2 / (spread.rows**2 / (units - 1) + spread.seeds**2 / (seeds - 1))
-    return student_quantile((1 + confidence) / 2, degrees) * sqrt(variance)
 
 
 def _figure(design: Design, statistics: FloatArray) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from potstill.data.labels import load_labels
 from potstill.errors import StoreError, UsageError
 from potstill.evaluation.compare import TEACHER
-from potstill.evaluation.intervals import FloatArray
+from potstill.evaluation.sums import FloatArray
 from potstill.pipeline.run import inputs_of
 from potstill.report.gather import gather_report
 from potstill.spec import load_spec

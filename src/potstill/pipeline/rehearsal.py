@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from potstill.data.ondisk import Dataset
-from potstill.evaluation.intervals import FloatArray
+from potstill.evaluation.sums import FloatArray
 from potstill.models.locate import teacher_stamp, template_stamp, weights_stamp
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.atomic import fingerprint, read_object, write_json

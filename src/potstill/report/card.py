@@ -43,7 +43,7 @@ def render_card(report: dict[str, Any]) -> str:
         caption=table.caption,
         measured_note=measured_note(report),
         distillation=distillation_sentence(report),
-        goals=[f"{goal['verdict']}: {goal['sentence']}" for goal in report["evaluation"].get("goals", [])],
+        goals=[goal["sentence"] for goal in report["evaluation"].get("goals", [])],
         data=_data(report),
         trust=[sentence for sentence in (seal_sentence(report), *leak_sentences(report)) if sentence],
         limits=_limits(report),

@@ -11,6 +11,7 @@ from potstill.models import catalogue
 from potstill.report.charts import Point
 from potstill.report.cost import Measured, reckon_cost
 from potstill.report.distillation import told
+from potstill.report.goals import judge_goals
 from potstill.report.machine import describe_machine, package_versions
 from potstill.spec import RunSpec
 from potstill.store.atomic import read_json, read_jsonl
@@ -25,8 +26,8 @@ _REPLY_KEYS = ("text", "answer", "finish_reason", "scores", "probabilities")
 
 
 def gather_report(run: Run) -> dict[str, Any]:
-    """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`, and under `cost` where a
-    machine is paid by the hour.
+    """The content of `report.json`. What the clock or the machine decides stands under `timings` and `machine`, under `cost` where a
+    machine is paid by the hour, and in the goals about time, memory, cost and users.
 
     Keys: `schema_version`, `potstill`, `name`, `seed`, `evaluation` (`scores.json` without its timings), `seal` (who opened the test
     rows), `leaks` (what is learnt of them), `data`, `generation`, `training` (what those stages wrote of themselves), `adaptation`
@@ -52,6 +53,8 @@ def gather_report(run: Run) -> dict[str, Any]:
     versions = package_versions()
     stages = _stage_seconds(run)
     cost = reckon_cost(run.spec, Measured(evaluation, systems, stages, parts["generation"]))
+    # The spec's goals of now: a goal that was changed asks and measures nothing anew.
+    evaluation["goals"] = judge_goals(run.spec.goals, evaluation, systems, cost)
     if run.spec.training.compare_with_sft:
         steady["distillation"] = told(evaluation)
     return {

@@ -248,7 +248,7 @@ def _dollars_tile(report: Report) -> Tile | None:
 def _failed_goals(report: Report) -> Iterator[str]:
     for goal in report["evaluation"].get("goals", []):
         if goal["verdict"] != "pass":
-            yield f"Goal {goal['goal']}: {goal['verdict']}. {goal['sentence']}"
+            yield goal["sentence"]
 
 
 def _harm(report: Report) -> Iterator[str]:

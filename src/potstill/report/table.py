@@ -21,6 +21,7 @@ from potstill.report.units import (
     signed,
     speed_text,
 )
+from potstill.verdicts import figure_text, tally
 
 VERSUS = "student vs teacher"
 NOT_MEASURED = "not measured"
@@ -41,6 +42,7 @@ def comparison_table(report: dict[str, Any]) -> Table:
     rows = [*_metric_rows(report, systems), *_agreement_rows(report, systems), *_count_rows(report, systems)]
     rows += [_measured_row(report, systems, measure) for measure in _MEASURES if measure.always or _is_known(report, systems, measure)]
     rows += _cost_rows(report, systems)
+    rows += [_goal_row(goal, systems) for goal in report["evaluation"].get("goals", ())]
     return Table(("", *systems, VERSUS), tuple(rows), _caption(report))
 
 
@@ -99,7 +101,7 @@ def headline(report: dict[str, Any]) -> str:
         wire = " than the teacher's over the wire" if teacher.get("where") == OVER_THE_WIRE else ""
         parts.append(f"and its median answer takes {percent_text(abs(change))} {time}{wire}")
     sentence = ", ".join(part for part in parts if part)
-    return sentence[:1].upper() + sentence[1:] + "."
+    return sentence[:1].upper() + sentence[1:] + "." + _goals_note(report)
 
 
 def kept_text(retention: dict[str, Any] | None) -> str:
@@ -185,6 +187,21 @@ def _count_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[
         for key, title in titles.items()
         if any(found[system][key] for system in systems)
     ]
+
+
+def _goal_row(goal: dict[str, Any], systems: tuple[str, ...]) -> tuple[str, ...]:
+    """A goal and its verdict, the figure that it was made from in the student's column."""
+    title = f"goal: {goal['goal'].replace('_', ' ')} ≥ {figure_text(goal['wanted'], goal['unit'])}"
+    if goal["margin"] is not None:
+        title += f" − {figure_text(goal['margin'], goal['unit'])}"
+    found = MISSING if goal["found"] is None else figure_text(goal["found"], goal["unit"])
+    return (title, *(found if system == "student" else "" for system in systems), goal["verdict"])
+
+
+def _goals_note(report: dict[str, Any]) -> str:
+    """` Goals: 2 pass, 1 fail.`; empty where there are none."""
+    counts = tally(report["evaluation"].get("goals", ()))
+    return f" Goals: {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}." if counts else ""
 
 
 def _measured_row(report: dict[str, Any], systems: tuple[str, ...], measure: _Measure) -> tuple[str, ...]:

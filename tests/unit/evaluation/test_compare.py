@@ -5,7 +5,7 @@ import pytest
 
 from potstill.errors import DataError
 from potstill.evaluation.compare import compare_systems, estimate_to_json, score_to_json
-from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.resampling import Bootstrap
 from potstill.tasks.metrics.base import Prediction
 
 BOOTSTRAP = Bootstrap(resamples=500, seed=0)

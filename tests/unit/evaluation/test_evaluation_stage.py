@@ -4,10 +4,10 @@ import shutil
 import pytest
 
 from minute import Punctual, leave_calls, most_in_a_minute
-from potstill.errors import DataError, ModelError
+from potstill.errors import DataError, ModelError, SpecError
 from potstill.evaluation import stage
-from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.predict import build_questions
+from potstill.evaluation.resampling import Bootstrap
 from potstill.evaluation.score import evaluate_model
 from potstill.evaluation.sealed import open_rows
 from potstill.models.echo import EchoModel
@@ -131,7 +131,7 @@ def test_predictions_stand_line_by_line_beside_their_questions(evaluated):
     for system in ("teacher", "baseline", "student"):
         predictions = list(read_jsonl(run.path("evaluation", "predictions", f"{system}.jsonl")))
         assert [p["id"] for p in predictions] == [question["id"] for question in asked]
-        assert set(predictions[0]) == {"id", "group", "text", "answer", "references", "finish_reason"}
+        assert set(predictions[0]) == {"id", "group", "text", "answer", "references", "finish_reason", "scores"}
 
 
 def test_local_systems_are_measured_in_processes_of_their_own(evaluated):
@@ -421,3 +421,54 @@ def test_the_evaluation_opens_the_seal_for_the_student_that_is_there(tmp_path, m
     assert [len(open_rows(run)) for _ in range(2)] == [10, 10]
     student = run.stage("train").outputs()["training/best/model.safetensors"]
     assert [(opening["purpose"], opening["artefact"]) for opening in seal_to_json(run)["openings"]] == [("evaluation", student)]
+
+
+def with_goals(run, folder, goals):
+    """The same run under a spec that has goals."""
+    return open_run(spec_from_dict(run.spec.model_dump(mode="json") | {"goals": goals}, folder), folder)
+
+
+def test_a_goal_that_is_changed_is_judged_anew_in_the_report_and_nothing_is_measured_again(evaluated):
+    run, _, _ = evaluated
+    wished = with_goals(
+        run, run.folder, {"retention": {"at_least": 0.0, "margin": 0.5}, "scores": {"rouge_l": 0.99}, "gain": 0.9, "cost_reduction": 0.6}
+    )
+    assert stage.inputs(wished) == stage.inputs(run)
+    found = {goal["goal"]: goal["verdict"] for goal in gather_report(wished)["evaluation"]["goals"]}
+    assert found == {"retention": "pass", "gain": "fail", "rouge_l": "fail", "cost_reduction": "inconclusive"}
+    report = gather_report(wished)
+    assert "Goals: 1 pass, 2 fail, 1 inconclusive." in headline(report)
+    assert [row[-1] for row in comparison_table(report).rows if row[0].startswith("goal: ")] == ["pass", "fail", "fail", "inconclusive"]
+
+
+def test_a_goal_in_a_metric_that_is_not_taken_stops_before_anything_is_asked(tmp_path, models):
+    run = with_goals(make_run(tmp_path, models), tmp_path, {"scores": {"accuracy": 0.9}})
+    with pytest.raises(SpecError, match=r"`goals.scores.accuracy`.*\(rouge_l.*add it to `evaluation.metrics`"):
+        stage.work(run, resumed=False)
+
+
+def test_rows_carry_their_slices_and_their_scores(evaluated):
+    run, _, _ = evaluated
+    asked = list(read_jsonl(run.path("evaluation", "questions.jsonl")))
+    assert {question["slices"]["length"] for question in asked} == {"short", "medium", "long"}
+    replies = list(read_jsonl(run.path("evaluation", "predictions", "student.jsonl")))
+    score = scores_of(run)["systems"]["student"]["scores"]["rouge_l"]["value"]
+    assert sum(reply["scores"]["rouge_l"] for reply in replies) / len(replies) == pytest.approx(score)
+
+
+def test_a_question_that_is_not_scored_has_no_score_which_is_no_zero(tmp_path, models):
+    run = make_run(tmp_path, models, test=[*rows()[:3], *rows(references=False)[3:]], systems=["teacher"])
+    stage.work(run, resumed=False)
+    replies = list(read_jsonl(run.path("evaluation", "predictions", "teacher.jsonl")))
+    assert ["rouge_l" in reply["scores"] for reply in replies] == [True] * 3 + [False] * 7
+
+
+def test_systems_are_tested_and_sliced(evaluated):
+    run, _, _ = evaluated
+    scores = scores_of(run)
+    assert scores["schema_version"] == 3
+    assert set(scores["tests"]["rouge_l"]["student"]) == {"teacher", "baseline"}
+    assert {test["n"] for test in scores["tests"]["rouge_l"]["student"].values()} == {10}
+    assert [(one["by"], one["name"]) for one in scores["slices"]] == [("length", name) for name in ("short", "medium", "long")]
+    assert sum(one["n"] for one in scores["slices"]) == 10
+    assert (scores["confusion"], scores["calibration"], scores["goals"]) == ({}, {}, [])

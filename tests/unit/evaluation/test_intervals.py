@@ -6,16 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from potstill.evaluation.intervals import (
-    Bootstrap,
-    Column,
-    cluster_rows,
-    percentile_interval,
-    ratio,
-    resample_figures,
-    student_quantile,
-    tail,
-)
+from potstill.evaluation.intervals import cluster_rows, percentile_interval, ratio, student_quantile, tail
+from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
 
 BOOTSTRAP = Bootstrap(resamples=4000, confidence=0.95, seed=0)
 

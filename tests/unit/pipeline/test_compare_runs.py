@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from potstill.cli.main import app
 from potstill.errors import DataError, StoreError, UsageError
 from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.seeds import spread_of_seeds
 from potstill.pipeline.compare_runs import compare_runs
 from potstill.pipeline.compare_table import remarks, runs_table
-from potstill.pipeline.seeds import spread_of_seeds
 from potstill.report.table import plain_text
 
 ASKED = questions(80)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.resampling import Bootstrap
 from potstill.pipeline.effects import Design, effect
 
 ROWS, SEEDS = 60, 3

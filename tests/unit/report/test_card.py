@@ -63,8 +63,18 @@ def test_metrics_go_by_the_names_that_the_hub_knows(content):
 
 def test_goals_are_told_with_their_verdicts_where_there_are_some(content):
     assert "## Goals" not in render_card(content)
-    content["evaluation"]["goals"] = [{"verdict": "inconclusive", "sentence": "Kept 84 % where 92 % were wanted."}]
-    assert section(content, "## Goals") == ["- inconclusive: Kept 84 % where 92 % were wanted."]
+    content["evaluation"]["goals"] = [
+        {
+            "verdict": "inconclusive",
+            "goal": "retention",
+            "unit": "share",
+            "wanted": 0.92,
+            "margin": None,
+            "found": 0.84,
+            "sentence": "Kept 84 % where 92 % were wanted.",
+        }
+    ]
+    assert section(content, "## Goals") == ["- Kept 84 % where 92 % were wanted."]
 
 
 def test_limits_name_what_tells_against_the_student(content):

@@ -235,3 +235,17 @@ def test_a_terminal_gets_every_cell(content, monkeypatch):
     for cells in comparison_table(content).rows:
         for cell in cells:
             assert cell in terminal.getvalue()
+
+
+def goal(name, unit, wanted, found, verdict, *, margin=None):
+    return {"goal": name, "unit": unit, "wanted": wanted, "margin": margin, "found": found, "verdict": verdict}
+
+
+def test_goals_stand_in_the_table_with_their_verdicts_and_are_counted_in_the_headline(content):
+    content["evaluation"]["goals"] = [
+        goal("retention", "share", 0.92, 0.84, "fail", margin=0.01),
+        goal("concurrent_users", "times", 10, None, "inconclusive"),
+    ]
+    assert row(content, "goal: retention ≥ 92 % − 1 %") == {"teacher": "", "baseline": "", "student": "84 %", "student vs teacher": "fail"}
+    assert row(content, "goal: concurrent users ≥ 10×")["student"] == "–"
+    assert headline(content).endswith(". Goals: 1 fail, 1 inconclusive.")

@@ -16,6 +16,7 @@ from potstill.spec.sections.generation import (
     PromptingSpec,
     QualifySpec,
 )
+from potstill.spec.sections.goals import GoalSpec, GoalsSpec
 from potstill.spec.sections.models import AdaptSpec, CarveSpec, PriceSpec, StudentSpec, TeacherSpec, WeightsSpec
 from potstill.spec.sections.run import RunSpec
 from potstill.spec.sections.training import FeaturesSpec, LoraSpec, OnPolicySpec, TargetsSpec, TrainingSpec
@@ -36,6 +37,8 @@ __all__ = [
     "Fraction",
     "GatesSpec",
     "GenerationSpec",
+    "GoalSpec",
+    "GoalsSpec",
     "JudgeSpec",
     "LmEvalSpec",
     "LoraSpec",

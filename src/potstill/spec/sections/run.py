@@ -10,6 +10,7 @@ from potstill.spec.sections.data import DataSpec, TaskSpec
 from potstill.spec.sections.engine import EngineSpec, or_one_word
 from potstill.spec.sections.evaluation import EvaluationSpec
 from potstill.spec.sections.generation import GatesSpec, GenerationSpec
+from potstill.spec.sections.goals import GoalsSpec
 from potstill.spec.sections.models import StudentSpec, TeacherSpec
 from potstill.spec.sections.training import TargetsSpec, TrainingSpec
 
@@ -33,6 +34,7 @@ class RunSpec(Section):
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     costs: CostsSpec = CostsSpec()
+    goals: GoalsSpec = GoalsSpec()
     engine: EngineSpec = Field(default=EngineSpec(), json_schema_extra=or_one_word)
     """Where the teachers are asked from: `local`, or `ray`."""
     seed: int = Field(default=0, ge=0, lt=2**32)
