@@ -120,6 +120,12 @@ def test_overrides_reach_the_check(tmp_path: Path, spec: dict[str, Any]) -> None
     assert "\ntime " in result.output
 
 
+def test_a_goal_in_a_metric_that_is_not_taken_is_a_problem(tmp_path: Path, spec: dict[str, Any]) -> None:
+    result = check(tmp_path, spec, "--set", "goals.scores={bleu: 30, accuracy: 0.8}")
+    assert "`goals.scores.bleu`: is none of the metrics that are taken (accuracy, macro_f1)" in result.output
+    assert "goals.scores.accuracy" not in result.output
+
+
 def test_an_engine_whose_package_is_missing_is_a_problem(tmp_path: Path, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     [problem] = problems(check(tmp_path, spec, "--set", "engine=ray"))
