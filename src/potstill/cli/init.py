@@ -53,12 +53,14 @@ class Answers:
         student: dict[str, Any] = {"model": self.student} if self.student else {}
         if self.carve_layers is not None:
             student["carve"] = {"layers": self.carve_layers, "vocabulary": "data"}
+        short = {"evaluation": {"latency_rows": 4, "concurrency": [1, 4], "throughput_rows": 4}} if self.sample else {}
         return {
             "name": self.name,
             "task": {"type": self.task} | labels,
             "data": files,
             "teacher": {"model": self.teacher},
             "student": student,
+            **short,
         }
 
 
