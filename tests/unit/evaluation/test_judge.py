@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from potstill.errors import BudgetError, ModelError, SpecError
 from potstill.evaluation import stage
-from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.judge import judge_pairs, judged_to_json
 from potstill.evaluation.predict import Question, Reply
+from potstill.evaluation.resampling import Bootstrap
 from potstill.models.echo import EchoModel
 from potstill.models.testing import OpenAIStub, refused
 from potstill.records import Completion, Example, Message

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.evaluation.intervals import Bootstrap
 from potstill.evaluation.predict import Question, Reply, prediction_to_json
-from potstill.evaluation.score import compare_to_references, compare_to_teacher, comparison_to_json, count_replies, scores_to_json
+from potstill.evaluation.resampling import Bootstrap
+from potstill.evaluation.score import sample_agreement, sample_references
+from potstill.evaluation.slices import find_traits
+from potstill.evaluation.summary import Answers, summarise
 from potstill.pipeline.run import inputs_of
 from potstill.records import Completion, Message
 from potstill.spec import spec_from_dict
@@ -94,26 +96,14 @@ def _reply(text: str | None) -> Reply:
 
 
 def _scores(asked: Sequence[Question], replies: Mapping[str, Sequence[Reply]], seed: int, resamples: int) -> dict[str, Any]:
-    metrics, settings = [build_metric("accuracy", LABELS), build_metric("macro_f1", LABELS)], Bootstrap(resamples, 0.95, seed)
-    compared = compare_to_references(metrics, asked, replies, settings)
-    agreed = compare_to_teacher(metrics[0], asked, replies, settings) if "teacher" in replies else None
-    agreement = {system: found["accuracy"] for system, found in agreed.scores.items()} if agreed is not None else {}
+    metrics = [build_metric("accuracy", LABELS), build_metric("macro_f1", LABELS)]
+    agreed = sample_agreement(metrics[0], asked, replies) if "teacher" in replies else None
+    answers = Answers(asked, find_traits(asked, LABELS), replies, sample_references(metrics, asked, replies), agreed, LABELS)
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "task": "nli",
         "rows": len(asked),
-        "questions": len(asked),
-        "scored": len(asked),
-        "groups": compared.units,
-        "seed": seed,
-        "settings": {"unit": "row", "fewest_units": 10, "few_units": 30, "resamples": resamples, "confidence": 0.95},
-        "primary": "accuracy",
-        "metrics": {metric.name: {"title": metric.title, "higher_is_better": metric.higher_is_better} for metric in metrics},
-        "systems": {
-            system: {**count_replies(found), "scores": scores_to_json(compared.scores[system])} for system, found in replies.items()
-        },
-        "comparisons": comparison_to_json(compared),
-        "agreement": None if agreed is None else {"metric": "accuracy", "title": metrics[0].title, "scores": scores_to_json(agreement)},
+        **summarise(answers, Bootstrap(resamples, 0.95, seed)),
         "sizes": dict.fromkeys(replies, SIZE),
         "timings": dict.fromkeys(replies, TIMING),
     }

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from potstill.cli.main import app
 from potstill.errors import DataError, StoreError, UsageError
-from potstill.evaluation.intervals import Bootstrap
+from potstill.evaluation.resampling import Bootstrap
 from potstill.evaluation.seeds import spread_of_seeds
 from potstill.pipeline.compare_runs import compare_runs
 from potstill.pipeline.compare_table import remarks, runs_table

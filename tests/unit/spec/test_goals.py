@@ -39,7 +39,7 @@ def test_a_number_or_a_number_with_a_margin(tmp_path):
 def test_time_memory_money_and_users_are_goals_of_their_own(tmp_path):
     found = goals(tmp_path, latency_reduction=0.85, memory_reduction=0.95, cost_reduction=0.6, concurrent_users=10)
     assert [one.name for one in found.measured()] == ["latency_reduction", "memory_reduction", "cost_reduction", "concurrent_users"]
-    assert found.measured()[-1] == Goal("concurrent_users", 10, 0.0, "users at once, against the teacher's", "times")
+    assert found.measured()[-1] == Goal("concurrent_users", 10, 0.0, "number of users at once, as a multiple of its teacher's,", "times")
     assert found.quality() == ()
 
 
