@@ -90,11 +90,16 @@ def test_each_stage_says_its_place_among_those_of_this_run(tmp_path: Path) -> No
 def test_a_teacher_s_own_prompting_takes_time_when_it_teaches_and_when_it_is_examined_as_it_taught(tmp_path: Path) -> None:
     prompting = {"strategy": "chain_of_thought", "reasoning_tokens": 80}
     load = Load(LOAD.train, LOAD.validation, LOAD.test, LOAD.teacher, LOAD.student, told=100)
-    plain = seconds(tmp_path, generation={"prompting": prompting}, evaluation={"teacher_prompting": "plain"}, load=load)
-    taught = seconds(tmp_path, generation={"prompting": prompting}, load=load)
+    alone = {"concurrency": [1]}  # no levels of throughput
+    plain = seconds(tmp_path, generation={"prompting": prompting}, evaluation={"teacher_prompting": "plain"} | alone, load=load)
+    taught = seconds(tmp_path, generation={"prompting": prompting}, evaluation=alone, load=load)
     assert taught["generate"] == plain["generate"] == pytest.approx(100 * (80 + 100 + 40) * 2 * 1e8 / 1e11)
-    alone = 13 * 40 * 1e8 / 2.5e9  # latency: 12 answers and one to warm up, with reasons
-    assert taught["evaluate"] - plain["evaluate"] == pytest.approx(20 * (100 + 40) * 2 * 1e8 / 1e11 + alone)
+    one_by_one = 13 * 40 * 1e8 / 2.5e9  # latency: 12 answers and one to warm up, with reasons
+    assert taught["evaluate"] - plain["evaluate"] == pytest.approx(20 * (100 + 40) * 2 * 1e8 / 1e11 + one_by_one)
+    two = {"concurrency": [1, 2]}
+    plain_two = seconds(tmp_path, generation={"prompting": prompting}, evaluation={"teacher_prompting": "plain"} | two, load=load)
+    taught_two = seconds(tmp_path, generation={"prompting": prompting}, evaluation=two, load=load)
+    assert taught_two["evaluate"] - taught["evaluate"] > plain_two["evaluate"] - plain["evaluate"], "reasons are written there as well"
 
 
 def test_rounds_read_the_rounds_before_them_again() -> None:
