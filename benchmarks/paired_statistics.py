@@ -95,13 +95,13 @@ def main() -> None:
     gold, agreed = sample_references(metrics, questions, replies), sample_agreement(agreement, questions, replies)
     answers = Answers(questions, find_traits(questions, closed), replies, gold, agreed, closed)
     before = _peak_gb()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     found = summarise(answers, Bootstrap(wanted.resamples))
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     kept = found["comparisons"][found["primary"]]["student"]["retention"]
     print(
         f"{wanted.kind}, {wanted.rows:,} rows{' in groups of 3' if wanted.grouped else ''}, {len(replies)} systems,"
-        f" {len(found['slices'])} slices, {len(found['calibration'])} calibrated: {seconds:.1f} s,"
+        f" {len(found['slices'])} slices, {len(found['calibration'])} calibrated: {seconds:.1f} s, processor {busy:.1f} s,"
         f" peak {_peak_gb():.2f} GB (answers and row scores alone {before:.2f} GB); retention {kept['value']:.4f}"
         f" [{kept['interval']['low']:.4f}, {kept['interval']['high']:.4f}]"
     )

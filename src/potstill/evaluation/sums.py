@@ -56,7 +56,7 @@ class Sums:
             else:
                 found.append((None, [self._shared.place(one) for one in statistics.T]))
         self._shared.settle(units)
-        self._count_type = np.float32 if units < _EXACT else np.float64
+        self._dtype = np.result_type(np.float32 if units < _EXACT else np.float64, self._shared.dtype)
         ends = np.cumsum([self._shared.width, *(table.rows.shape[1] for table in self._tables)])
         starts = {id(table): end for table, end in zip(self._tables, ends, strict=False)}
         self.places = [np.array(places) + (0 if table is None else starts[id(table)]) for table, places in found]
@@ -64,17 +64,14 @@ class Sums:
 
     def totals(self, drawn: Iterable[IntArray]) -> Iterator[FloatArray]:
         """(some resamples, all statistics) at a time, of counts (a few resamples, kinds)."""
-        return _gather(map(self._sums, _gather(drawn, _COUNTS_CELLS)), _TOTALS_CELLS)
+        return _gather(map(self._sums, _gather(drawn, _COUNTS_CELLS, self._dtype)), _TOTALS_CELLS, np.dtype(np.float64))
 
-    def _sums(self, counts: IntArray) -> FloatArray:
+    def _sums(self, counts: NDArray[Any]) -> FloatArray:
         parts = [self._shared.sums(counts)] if self._shared.width else []
-        if self._tables:
-            narrow = counts.astype(self._count_type)
-            parts += [table.sums(narrow) for table in self._tables]
-        return np.concatenate(parts, axis=1, dtype=np.float64)
+        return np.concatenate([*parts, *(table.sums(counts) for table in self._tables)], axis=1, dtype=np.float64)
 
 
-def _gather(arrays: Iterable[Any], cells: int) -> Iterator[Any]:
+def _gather(arrays: Iterable[NDArray[Any]], cells: int, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """The same rows, so many together that they have at least `cells` cells."""
     waiting: list[Any] = []
     size = 0
@@ -82,10 +79,10 @@ def _gather(arrays: Iterable[Any], cells: int) -> Iterator[Any]:
         waiting.append(array)
         size += array.size
         if size >= cells:
-            yield np.concatenate(waiting)
+            yield np.concatenate(waiting, dtype=dtype)
             waiting, size = [], 0
     if waiting:
-        yield np.concatenate(waiting)
+        yield np.concatenate(waiting, dtype=dtype)
 
 
 class _Shared:
@@ -94,7 +91,7 @@ class _Shared:
     def __init__(self) -> None:
         self._places: dict[bytes, int] = {}
         self._found: list[FloatArray] = []
-        self._stacked: NDArray[Any] = np.empty((0, 0))
+        self._stacked: NDArray[Any] = np.empty((0, 0), dtype=np.float32)
 
     @property
     def width(self) -> int:
@@ -111,12 +108,17 @@ class _Shared:
         """There are no more of them."""
         if self._found:
             dtype = np.result_type(*(float_type(one, units) for one in self._found))
-            self._stacked = np.stack(self._found, axis=1, dtype=dtype)
+            self._stacked = np.stack(self._found, axis=1, dtype=dtype, casting="same_kind")
             self._found.clear()
 
-    def sums(self, counts: IntArray) -> NDArray[Any]:
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """In which type they are summed."""
+        return self._stacked.dtype
+
+    def sums(self, counts: NDArray[Any]) -> NDArray[Any]:
         """(resamples, width) of counts (resamples, kinds)."""
-        return np.asarray(counts.astype(self._stacked.dtype) @ self._stacked)
+        return np.asarray(counts @ self._stacked)
 
 
 @dataclass(frozen=True, slots=True)
