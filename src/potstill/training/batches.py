@@ -13,6 +13,9 @@ from torch import Tensor
 WRITTEN = -1
 """The place of a row that is none of the given ones: the student wrote it."""
 
+PART_TOKENS = 512
+"""A CPU trains on so many tokens at once as fast as on more, in less memory (docs/log.md)."""
+
 _STEPS_SORTED_TOGETHER = 50
 """So many steps' rows are sorted by length together: enough for little padding, few enough that epochs differ."""
 
@@ -69,7 +72,7 @@ class Batch:
             weights_N=None if self.weights_N is None else self.weights_N[kept_N],
         )
 
-    def split(self, least: int) -> list[Batch]:
+    def split(self, least: int = PART_TOKENS) -> list[Batch]:
         """Batches of neighbouring rows, each of at least `least` tokens (padding counted), that are this one together; itself, if small.
 
         Their losses and gradients add up to the whole one's, and only one of them needs memory at a time.

@@ -19,7 +19,7 @@ from potstill.training.head import Head, product_dtype
 from potstill.training.losses import Divergence
 
 LOGIT_BYTES = 64 * 2**20
-"""Bound of one chunk's float32 logits: large enough for fast matrix products, small beside any model."""
+"""Of one chunk's float32 logits: large enough for fast matrix products, small beside any model."""
 BLOCK_BYTES = 2**20
 """Bound of the logits that are worked on at once on a CPU: they stay in its cache from one elementwise step to the next."""
 
@@ -47,18 +47,27 @@ class Pull:
 def pulled_loss(hidden_ND: Tensor, head: Head, pulls: Sequence[Pull], *, chunk: int | None = None) -> Tensor:
     """The sum of all pulls at all N positions, in nats: a scalar, differentiable by `hidden_ND` and the head.
 
-    At most `chunk` positions are worked through at a time, by default as many as keep within LOGIT_BYTES. Matrix products are in the
-    dtype of the hidden states, or autocast's; all else in float32 at least. Memory beside the gradients does not grow with N.
+    At most `chunk` positions are worked through at a time, by default `chunk_size`. Matrix products are in the dtype of the hidden states,
+    or autocast's; all else in float32 at least. Memory beside the gradients does not grow with N.
 
     The gradients are formed here, and handed on by the backward pass without a copy: it can be made once, and raises RuntimeError after.
     """
-    size = chunk or max(1, LOGIT_BYTES // (4 * head.weight_VD.shape[0]))
+    size = chunk or chunk_size(head)
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or any(parameter.requires_grad for parameter in head.parameters)):
         result: Tensor = _GradientInForward.apply(head, pulls, size, hidden_ND, *head.parameters)  # type: ignore[no-untyped-call]
         return result
     with torch.no_grad():
         used = head.cast(product_dtype(hidden_ND))
         return _sum([_pulled_chunk(hidden_ND[part], used, pulls, part)[0] for part in _chunks(len(hidden_ND), size)], hidden_ND)
+
+
+def chunk_size(head: Head) -> int:
+    """Positions whose float32 logits fill LOGIT_BYTES, or a quarter of the head's own (V, D) where that is more.
+
+    Every chunk's products read the whole head, so a large one asks for many positions at once to be worth it.
+    """
+    tokens, width = head.weight_VD.shape
+    return max(1, LOGIT_BYTES // (4 * tokens), width // 4)
 
 
 class _GradientInForward(torch.autograd.Function):

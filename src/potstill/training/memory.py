@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from potstill.training.batches import TokenRows, collate
-from potstill.training.kernel import LOGIT_BYTES
+from potstill.training.head import output_head
+from potstill.training.kernel import chunk_size
+from potstill.training.learner import Learner
 
 _BYTES_A_TRAINED_WEIGHT = 12
 """Its gradient, and AdamW's two moments; the weight itself is there already."""
@@ -34,7 +36,7 @@ class Room:
         return f"{takes}set `{section}.micro_batch_size` {value} (fewer rows at once, in as many steps), then {smaller}"
 
 
-def room(learner: nn.Module, rows: TokenRows, pad_id: int, free: int | None) -> Room:
+def room(learner: Learner, rows: TokenRows, pad_id: int, free: int | None) -> Room:
     """How many of the longest rows go through the learner at once in `free` bytes (None: not known).
 
     Counted is what one forward pass of the longest row keeps for its backward pass, twice (gradients are as large), beside gradients,
@@ -44,7 +46,9 @@ def room(learner: nn.Module, rows: TokenRows, pad_id: int, free: int | None) -> 
     if free is None:
         return Room(None, row)
     trained = sum(weight.numel() for weight in learner.parameters() if weight.requires_grad)
-    left = free - _BYTES_A_TRAINED_WEIGHT * trained - _CHUNKS * LOGIT_BYTES
+    head = output_head(learner.student)
+    logits = 4 * head.weight_VD.shape[0] * chunk_size(head)
+    left = free - _BYTES_A_TRAINED_WEIGHT * trained - _CHUNKS * logits
     return Room(max(0, left // max(row, 1)), row)
 
 

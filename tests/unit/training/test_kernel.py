@@ -7,7 +7,7 @@ from torch import nn
 
 from potstill.training.distributions import Dense, Sparse, mixture, one_hot
 from potstill.training.head import Head
-from potstill.training.kernel import TILE_TOKENS, Pull, pulled_loss
+from potstill.training.kernel import LOGIT_BYTES, TILE_TOKENS, Pull, chunk_size, pulled_loss
 from potstill.training.losses import FLOOR, cross_entropy, divergence_of_logits, forward_kl, log_probabilities
 
 N, V, D = 7, 11, 4
@@ -190,6 +190,14 @@ def test_no_more_logits_than_a_chunk_holds_are_ever_made():
 
     pulled_loss(hidden(), head(), [Pull(target, forward_kl)], chunk=3).backward()
     assert sizes == [2, 2, 3]
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(300, 32), (49_152, 576), (151_936, 896), (10**9, 4)])
+def test_a_chunks_logits_take_no_more_than_they_may_or_a_quarter_of_the_head(tokens, width):
+    positions = chunk_size(Head(torch.empty(tokens, width, device="meta")))
+    most = max(LOGIT_BYTES, 4 * tokens * width // 4)
+    assert positions == 1 or 4 * tokens * positions <= most
+    assert 4 * tokens * (positions + 1) > most
 
 
 def test_no_positions_have_no_loss_and_no_gradient():
