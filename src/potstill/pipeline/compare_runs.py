@@ -16,8 +16,10 @@ from potstill.evaluation.intervals import cluster_rows, percentile_interval
 from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
 from potstill.evaluation.seeds import spread_of_seeds
 from potstill.evaluation.sums import FloatArray
+from potstill.pipeline.effects import finding_of
 from potstill.pipeline.evaluated import AGREEMENT, EvaluatedRun, Marked, find_run, machine_of, read_evaluated, unlike
 from potstill.report.gather import public_spec
+from potstill.report.table import measured
 from potstill.tasks.metrics.base import Metric
 
 SCHEMA_VERSION = 1
@@ -161,7 +163,7 @@ def _figures(run: EvaluatedRun, system: str) -> dict[str, Any]:
         "scores": scores,
         "retention": {name: estimate for name, estimate in kept.items() if estimate is not None},
         "counts": {name: found[name] for name in ("unparsable", "no_room", "truncated", "failed") if name in found},
-        "measured": {**evaluation["sizes"].get(system, {}), **report["timings"]["systems"].get(system, {})},
+        "measured": measured(report, system),
         "cost": _cost(report, system),
         "seconds": report["timings"]["stages"],
     }
@@ -190,15 +192,9 @@ def _difference(first: EvaluatedRun, other: EvaluatedRun, name: str, metric: Met
     estimate = Estimate(
         value if np.isfinite(value) else None, percentile_interval(draws, drawn.units, settings), float(np.mean(~np.isfinite(draws)))
     )
-    found = _finding(estimate, higher_is_better=metric.higher_is_better)
-    return {"how": drawn.how, "rows": list(drawn.rows), **estimate_to_json(estimate), "finding": found}
-
-
-def _finding(estimate: Estimate, *, higher_is_better: bool) -> Literal["better", "worse", "inconclusive"]:
     interval = estimate.interval
-    if interval is None or interval.low <= 0 <= interval.high:
-        return "inconclusive"
-    return "better" if (interval.low > 0) == higher_is_better else "worse"
+    found = "inconclusive" if interval is None else finding_of(interval, higher_is_better=metric.higher_is_better)
+    return {"how": drawn.how, "rows": list(drawn.rows), **estimate_to_json(estimate), "finding": found}
 
 
 def _seeds(group: Sequence[EvaluatedRun], metrics: Mapping[str, Metric], system: str) -> dict[str, Any]:

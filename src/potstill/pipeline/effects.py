@@ -78,7 +78,7 @@ def effect(first: Sequence[FloatArray], second: Sequence[FloatArray], design: De
         return Effect(value, None, "inconclusive")
     reach = crossed_reach(spread.rows, spread.seeds, design.units, len(differences), design.settings.confidence)
     interval = Interval(value - reach, value + reach, design.settings.confidence, design.settings.resamples)
-    found = _finding(interval, design.higher_is_better)
+    found = finding_of(interval, higher_is_better=design.higher_is_better)
     decided_by = _decided_by(value, spread, design, len(differences)) if found == "inconclusive" else None
     return Effect(value, interval, found, decided_by)
 
@@ -94,7 +94,8 @@ def _row_variance(first: Sequence[FloatArray], second: Sequence[FloatArray], des
     return float(np.var(means, ddof=1)) * design.units / (design.units - 1)
 
 
-def _finding(interval: Interval, higher_is_better: bool) -> Finding:
+def finding_of(interval: Interval, *, higher_is_better: bool) -> Finding:
+    """What the interval of a difference tells."""
     if interval.low <= 0 <= interval.high:
         return "inconclusive"
     return "better" if (interval.low > 0) == higher_is_better else "worse"

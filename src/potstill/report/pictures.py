@@ -17,7 +17,7 @@ from potstill.report.charts.quality import (
 )
 from potstill.report.charts.tradeoff import break_even_chart, latency_chart, pareto_chart, throughput_chart
 from potstill.report.charts.training import curve_chart, drops_chart
-from potstill.report.table import OVER_THE_WIRE
+from potstill.report.table import OVER_THE_WIRE, measured
 
 Series = tuple[Sequence[Point], Mapping[str, Sequence[Point]]]
 Report = dict[str, Any]
@@ -131,11 +131,6 @@ def memory_key(report: Report) -> str:
             if all(measured(report, system).get(key) for system in systems):
                 return key
     return MEMORY[-1][0]
-
-
-def measured(report: Report, system: str) -> dict[str, Any]:
-    """Sizes and timings of one system; empty where it was not among those that were measured."""
-    return {**report["evaluation"]["sizes"].get(system, {}), **report["timings"]["systems"].get(system, {})}
 
 
 def _timed(report: Report) -> Systems:

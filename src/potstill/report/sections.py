@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.report.cost import cost_sentence
-from potstill.report.pictures import MEMORY, Report, measured, memory_key, primary_title, systems_of
-from potstill.report.table import OVER_THE_WIRE, bracket_text, kept_text
+from potstill.report.pictures import MEMORY, Report, memory_key, primary_title, systems_of
+from potstill.report.table import OVER_THE_WIRE, bracket_text, kept_text, measured
 from potstill.report.trust import seal_sentence
 from potstill.report.units import (
     MISSING,
@@ -63,6 +63,17 @@ def estimate_grid(report: Report) -> Grid | None:
     return _grid(("", "kept of the teacher's", "gained over the baseline", "of the gap recovered"), rows)
 
 
+def macro_grid(report: Report) -> Grid | None:
+    """The mean over labels, tags or lengths, each counting alike however many rows it has."""
+    systems = systems_of(report)
+    titles = {"label": "mean over labels", "tag": "mean over tags", "length": "mean over lengths"}
+    rows = [
+        (titles.get(by, f"mean over {by}"), *(_value_text(found.get(key)) for key, _ in systems))
+        for by, found in report["evaluation"].get("macro", {}).items()
+    ]
+    return _grid(("", *(title for _, title in systems)), rows)
+
+
 def tests_grid(report: Report) -> Grid | None:
     """Paired tests between systems: how likely a difference like this is where there is none."""
     names = dict(systems_of(report))
@@ -87,10 +98,11 @@ def judge_notes(report: Report) -> list[str]:
     judge = report["evaluation"].get("judge")
     if not judge:
         return []
-    turned = f"the verdict turned with the order in {percent_text(judge['position_flips'])}"
-    notes = [f"Judge: {judge['model']}. {judge['pairs']:,} pairs, each shown in both orders; {turned}."]
-    if judge["win_rate"]["value"] is not None:
-        notes.append(f"The student wins {_score_text(judge['win_rate'])} of the pairs, n = {judge['win_rate']['n']:,}.")
+    flips, won = judge["position_flips"], judge["win_rate"]
+    turned = "" if flips is None else f"; the verdict turned with the order in {percent_text(flips)}"
+    notes = [f"Judge: {judge['model']}. {judge['pairs']:,} pairs, each shown in both orders{turned}."]
+    if won and won["value"] is not None:
+        notes.append(f"The student's win rate is {_score_text(won)}, n = {won['n']:,}; a tie is half a win.")
     agreed = judge.get("agreement_with_references")
     if agreed and agreed["value"] is not None:
         notes.append(f"Where there are references, the judge agrees with them in {_score_text(agreed)}, n = {agreed['n']:,}.")
@@ -223,10 +235,7 @@ def _saved_tiles(report: Report) -> Iterator[Tile]:
 
 
 def _users_tile(report: Report) -> Tile | None:
-    rates = {}
-    for system in ("student", "teacher"):
-        steps = measured(report, system).get("throughput") or [{"requests_per_s": 0.0}]
-        rates[system] = max(step["requests_per_s"] for step in steps)
+    rates = {system: measured(report, system).get("requests_per_s", 0.0) for system in ("student", "teacher")}
     if not all(rates.values()):
         return None
     factor = rates["student"] / rates["teacher"]
@@ -312,6 +321,12 @@ def _share_text(estimate: dict[str, Any] | None) -> str:
 
 def _score_text(score: dict[str, Any]) -> str:
     return percent_text(score["value"]) + bracket_text(score["interval"], 100)
+
+
+def _value_text(score: dict[str, Any] | None) -> str:
+    if score is None or score["value"] is None:
+        return MISSING
+    return score_text(score["value"]) + bracket_text(score["interval"])
 
 
 def _with_error(found: dict[str, Any] | None) -> str:

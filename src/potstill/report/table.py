@@ -92,7 +92,7 @@ def show_table(table: Table, bold: Collection[str] = ()) -> None:
 def headline(report: dict[str, Any]) -> str:
     """One sentence, computed from the figures: what was kept, how small, how fast."""
     parts = [_quality(report)]
-    teacher, student = _measured(report, "teacher"), _measured(report, "student")
+    teacher, student = measured(report, "teacher"), measured(report, "student")
     if teacher.get("parameters") and student.get("parameters"):
         parts.append(f"with {percent_text(student['parameters'] / teacher['parameters'])} of the teacher's parameters")
     if teacher.get("p50_s") and student.get("p50_s"):
@@ -102,6 +102,21 @@ def headline(report: dict[str, Any]) -> str:
         parts.append(f"and its median answer takes {percent_text(abs(change))} {time}{wire}")
     sentence = ", ".join(part for part in parts if part)
     return sentence[:1].upper() + sentence[1:] + "." + _goals_note(report)
+
+
+def measured(report: dict[str, Any], system: str) -> dict[str, Any]:
+    """Sizes and timings of one system, with the most `requests_per_s` at any level and how many were `in_flight` then.
+
+    `first_token_s` is the median. Empty where the system was not among those that were measured.
+    """
+    timing = report["timings"]["systems"].get(system, {})
+    found = {**report["evaluation"]["sizes"].get(system, {}), **timing}
+    if "first_token_s" in timing:
+        found["first_token_s"] = timing["first_token_s"]["p50"]
+    if timing.get("throughput"):
+        best = max(timing["throughput"], key=lambda level: float(level["requests_per_s"]))
+        found |= {"requests_per_s": best["requests_per_s"], "in_flight": best["concurrency"]}
+    return found
 
 
 def kept_text(retention: dict[str, Any] | None) -> str:
@@ -207,10 +222,10 @@ def _goals_note(report: dict[str, Any]) -> str:
 def _measured_row(report: dict[str, Any], systems: tuple[str, ...], measure: _Measure) -> tuple[str, ...]:
     cells = []
     for system in systems:
-        measured = _measured(report, system)
-        value = measured.get(measure.key)
-        cells.append(NOT_MEASURED if value is None else measure.text(value) + _remark(measured, measure.key))
-    student, teacher = _measured(report, "student"), _measured(report, "teacher")
+        found = measured(report, system)
+        value = found.get(measure.key)
+        cells.append(NOT_MEASURED if value is None else measure.text(value) + _remark(found, measure.key))
+    student, teacher = measured(report, "student"), measured(report, "teacher")
     new, old = student.get(measure.key), teacher.get(measure.key)
     if new is None or old is None or not _same_kind(student, teacher, measure.key):
         return (measure.title, *cells, MISSING)
@@ -218,7 +233,7 @@ def _measured_row(report: dict[str, Any], systems: tuple[str, ...], measure: _Me
 
 
 def _is_known(report: dict[str, Any], systems: tuple[str, ...], measure: _Measure) -> bool:
-    return any(_measured(report, system).get(measure.key) is not None for system in systems)
+    return any(measured(report, system).get(measure.key) is not None for system in systems)
 
 
 def _cost_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -250,18 +265,6 @@ def _same_kind(student: dict[str, Any], teacher: dict[str, Any], key: str) -> bo
     if key == "disk_bytes":
         return bool(student.get("storage") == teacher.get("storage"))
     return key != "tokens_per_s" or ("first_token_s" in student) == ("first_token_s" in teacher)
-
-
-def _measured(report: dict[str, Any], system: str) -> dict[str, Any]:
-    """Sizes and timings of one system, each a number; empty where it was not among those that were measured."""
-    timing = report["timings"]["systems"].get(system, {})
-    measured = {**report["evaluation"]["sizes"].get(system, {}), **timing}
-    if "first_token_s" in timing:
-        measured["first_token_s"] = timing["first_token_s"]["p50"]
-    if timing.get("throughput"):
-        best = max(timing["throughput"], key=lambda level: float(level["requests_per_s"]))
-        measured |= {"requests_per_s": best["requests_per_s"], "in_flight": best["concurrency"]}
-    return measured
 
 
 def _quality(report: dict[str, Any]) -> str:

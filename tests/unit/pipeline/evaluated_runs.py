@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from potstill.evaluation.predict import Question, Reply, prediction_to_json
@@ -20,7 +21,17 @@ from potstill.store.run import Run, open_run
 from potstill.tasks.metrics import build_metric
 
 LABELS = ("cold", "warm")
-TIMING = {"where": "in a process of its own", "p50_s": 0.5, "p95_s": 0.9, "tokens_per_s": 20.0, "n": 4, "peak_above_empty_bytes": 3_000_000}
+TIMING = {
+    "where": "in a process of its own",
+    "over_the_wire": False,
+    "p50_s": 0.5,
+    "p95_s": 0.9,
+    "first_token_s": {"p50": 0.1, "p95": 0.2},
+    "tokens_per_s": 20.0,
+    "n": 4,
+    "peak_above_empty_bytes": 3_000_000,
+    "throughput": [{"concurrency": 1, "requests_per_s": 2.0, "tokens_per_s": 8.0, "p50_s": 0.5, "p95_s": 0.9, "n": 4}],
+}
 SIZE = {"parameters": 1_000_000, "weights_bytes": 4_000_000, "disk_bytes": 4_100_000, "storage": "float32", "shipped_bytes": None}
 
 
@@ -35,13 +46,23 @@ def answers(asked: Sequence[Question], wrong: Sequence[int]) -> list[str]:
 
 
 def evaluated(
-    folder: Path, asked: Sequence[Question], given: Mapping[str, Sequence[str | None]], seed: int = 0, resamples: int = 400, **sections: Any
+    folder: Path,
+    asked: Sequence[Question],
+    given: Mapping[str, Sequence[str | None]],
+    seed: int = 0,
+    resamples: int = 400,
+    *,
+    shares: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    **sections: Any,
 ) -> Path:
-    """A run in `folder` whose systems gave these answers (None: cannot be parsed; "error": the call failed)."""
+    """A run in `folder` whose systems gave these answers (None: cannot be parsed; "error": the call failed).
+
+    `shares` are what a system says of each label's probability, the same for every question.
+    """
     run = _open(folder, list(given), seed, resamples, sections)
     for name, content in _parts(run).items():
         write_json(run.path(name), content)
-    replies = {system: [_reply(text) for text in texts] for system, texts in given.items()}
+    replies = {system: [_reply(text, shares.get(system, {})) for text in texts] for system, texts in given.items()}
     evaluation = run.path("evaluation")
     write_jsonl(evaluation / "questions.jsonl", (question.to_json() for question in asked))
     for system, found in replies.items():
@@ -89,10 +110,10 @@ def _parts(run: Run) -> dict[str, Any]:
     }
 
 
-def _reply(text: str | None) -> Reply:
+def _reply(text: str | None, shares: Mapping[str, float]) -> Reply:
     if text == "error":
         return Reply(Completion("", "error"), None, failed=True)
-    return Reply(Completion(text or "?", "stop"), text)
+    return Reply(Completion(text or "?", "stop"), text, probabilities=tuple(shares.items()))
 
 
 def _scores(asked: Sequence[Question], replies: Mapping[str, Sequence[Reply]], seed: int, resamples: int) -> dict[str, Any]:

@@ -101,9 +101,16 @@ def test_distillation_that_did_not_help_is_told(report):
     assert "No, it did harm." in sections.failures(report)
 
 
+def test_a_judge_that_decided_nothing_has_no_rates(report):
+    assert any("win rate is 43 %" in note for note in sections.judge_notes(report))
+    report["evaluation"]["judge"] |= {"win_rate": None, "position_flips": None, "agreement_with_references": None}
+    [note] = sections.judge_notes(report)
+    assert note.endswith("each shown in both orders.")
+
+
 def test_a_report_of_an_earlier_version_has_no_such_tables(content):
-    grids = (sections.tests_grid, sections.lm_eval_grid, sections.cost_grid, sections.seal_grid, sections.leaks_grid)
-    assert [grid(content) for grid in grids] == [None] * 5
+    grids = (sections.tests_grid, sections.lm_eval_grid, sections.cost_grid, sections.seal_grid, sections.leaks_grid, sections.macro_grid)
+    assert [grid(content) for grid in grids] == [None] * 6
     assert (
         sections.seal_notes(content) + sections.cost_notes(content) + sections.judge_notes(content) + sections.leak_examples(content) == []
     )
