@@ -8,7 +8,7 @@ from typing import Any
 
 from potstill.pipeline.evaluated import AGREEMENT
 from potstill.report.table import Table, bracket_text, kept_text
-from potstill.report.units import MISSING, bytes_text, count_text, duration_text, percent_text, score_text
+from potstill.report.units import MISSING, bytes_text, count_text, dollars_text, duration_text, percent_text, score_text
 
 Row = tuple[str, ...]
 
@@ -17,6 +17,7 @@ _MEASURED: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("latency p95", "p95_s", duration_text),
     ("time to first token", "first_token_s", duration_text),
     ("tokens/s after the first", "tokens_per_s", lambda rate: f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"),
+    ("most requests/s", "requests_per_s", lambda rate: f"{rate:.3g}" if rate < 100 else f"{rate:,.0f}"),
     ("memory above an empty process", "peak_above_empty_bytes", bytes_text),
     ("parameters", "parameters", count_text),
     ("weights in memory", "weights_bytes", bytes_text),
@@ -161,7 +162,7 @@ def _difference(estimate: dict[str, Any]) -> str:
 
 
 def _dollars(dollars: float | None) -> str:
-    return MISSING if dollars is None else f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:,.4f}"
+    return MISSING if dollars is None else dollars_text(dollars)
 
 
 def _seconds(run: dict[str, Any], stage: str) -> str:
