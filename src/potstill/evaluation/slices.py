@@ -92,7 +92,10 @@ def in_slices(scored: Scored, traits: Sequence[Traits], clusters: IntArray, sett
             places = [place for place, (kind, _) in enumerate(names) if kind == by]
             if len(places) > 1:
                 found = {system: Figure(float(_mean(points[system][places])), _mean(drawn[system][:, places])) for system in columns}
-                macro[by] = {system: _score(scored.name, figure, clusters, settings) for system, figure in found.items()}
+                macro[by] = {
+                    system: _score(scored.name, figure, (len(clusters), int(clusters.max()) + 1), settings)
+                    for system, figure in found.items()
+                }
         return Sliced(slices, macro)
 
     return Study(list(columns.values()) if names else [], conclude if names else lambda _: Sliced([], {}))
@@ -124,16 +127,16 @@ def _slices(traits: Sequence[Traits]) -> tuple[list[tuple[By, str]], BoolArray]:
 
 
 def _slice(what: tuple[By, str], metric: str, figures: dict[str, Figure], clusters: IntArray, settings: Bootstrap) -> Slice:
-    scores = {system: _score(metric, figure, clusters, settings) for system, figure in figures.items()}
-    kept = None
+    units, kept = len(np.unique(clusters)), None
+    scores = {system: _score(metric, figure, (len(clusters), units), settings) for system, figure in figures.items()}
     if STUDENT in figures and TEACHER in figures:
-        kept = retained(figures[STUDENT], figures[TEACHER], len(np.unique(clusters)), settings)
+        kept = retained(figures[STUDENT], figures[TEACHER], units, settings)
     return Slice(*what, scores, kept)
 
 
-def _score(metric: str, figure: Figure, clusters: IntArray, settings: Bootstrap) -> Score:
-    interval = percentile_interval(figure.draws, len(np.unique(clusters)), settings)
-    return Score(metric, figure.point, len(clusters), interval)
+def _score(metric: str, figure: Figure, rows_and_units: tuple[int, int], settings: Bootstrap) -> Score:
+    rows, units = rows_and_units
+    return Score(metric, figure.point, rows, percentile_interval(figure.draws, units, settings))
 
 
 def _mean(figures: FloatArray) -> FloatArray:
