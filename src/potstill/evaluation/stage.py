@@ -14,7 +14,7 @@ from potstill.errors import ModelError, SpecError
 from potstill.evaluation.compare import TEACHER
 from potstill.evaluation.court import FILE as JUDGED
 from potstill.evaluation.court import hold_court, judge_inputs
-from potstill.evaluation.extras import extra_inputs
+from potstill.evaluation.extras import HOW_TO_REACH, extra_inputs
 from potstill.evaluation.leaks import answer_leaks
 from potstill.evaluation.lm_eval import examine_by_lm_eval
 from potstill.evaluation.predict import Question, Reply, build_questions, prediction_to_json
@@ -42,7 +42,6 @@ DISCARD = ("predictions", "questions.jsonl", "leaks.json", "scores.json", "judge
 
 SCHEMA_VERSION = 3
 _SIZES = ("parameters", "weights_bytes", "disk_bytes", "storage", "shipped_bytes")
-_HOW_TO_REACH = {"api_key_env", "api_key_file", "headers", "timeout_s", "max_attempts", "price", "temperature", "top_p", "adapt"}
 
 
 def inputs(run: Run) -> dict[str, object]:
@@ -53,7 +52,7 @@ def inputs(run: Run) -> dict[str, object]:
     return {
         "version": SCHEMA_VERSION,
         "task": spec.task.model_dump(mode="json"),
-        "teacher": spec.teacher.model_dump(mode="json", exclude=_HOW_TO_REACH),
+        "teacher": spec.teacher.model_dump(mode="json", exclude={*HOW_TO_REACH, "adapt"}),
         "weights": teacher_stamp(spec.teacher),
         "template": template_stamp(spec.teacher),
         "student": spec.student.model_dump(mode="json", include={"dtype", "device"}),

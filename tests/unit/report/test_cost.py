@@ -14,11 +14,12 @@ BY_TOKENS = {"model": "m", "base_url": "http://127.0.0.1:1/v1", "price": {"input
 BY_THE_HOUR = {"model": "m", "base_url": "http://127.0.0.1:1/v1", "price": {"per_gpu_hour": 9.0, "gpus": 2}}
 
 
-def reckon(teacher=BY_TOKENS, *, teacher_timing=WIRE, usage=None, judge=None, **costs):
+def reckon(teacher=BY_TOKENS, *, teacher_timing=WIRE, usage=None, judge=None, compare=(), **costs):
     raw = {"name": "n", "task": {"type": "qa"}, "data": {"train": "t"}, "teacher": teacher, "student": {"model": "s"}, "costs": costs}
-    spec = spec_from_dict(raw, Path("."))
+    spec = spec_from_dict(raw | {"evaluation": {"compare": list(compare)}}, Path("."))
     tokens = {"tokens_per_request": {"read": 500.0, "written": 100.0}}
-    evaluation = {"systems": {system: dict(tokens) for system in ("teacher", "student")}}
+    systems = ("teacher", "student", *(other.key for other in spec.evaluation.compare))
+    evaluation = {"systems": {system: dict(tokens) for system in systems}}
     if judge is not None:
         evaluation["judge"] = {"dollars": judge}
     timings = {"teacher": teacher_timing, "student": LOCAL}
@@ -28,6 +29,13 @@ def reckon(teacher=BY_TOKENS, *, teacher_timing=WIRE, usage=None, judge=None, **
 
 def test_a_price_by_tokens_is_that_of_the_answers_to_the_test_questions():
     assert reckon()["per_1000_requests"]["teacher"] == {"dollars": pytest.approx((500 * 2 + 100 * 10) / 1e6 * 1000), "how": "price table"}
+
+
+def test_others_cost_what_their_own_price_says_and_what_has_none_is_unknown():
+    cheap = {**BY_TOKENS, "name": "cheap", "price": {"input_per_million": 1.0, "output_per_million": 0.0}}
+    found = reckon(compare=[cheap, {"run": "runs/other"}])["per_1000_requests"]
+    assert found["cheap"] == {"dollars": pytest.approx(500 / 1e6 * 1000), "how": "price table"}
+    assert found["other"] == {"dollars": None, "how": "unknown"}
 
 
 def test_a_machine_by_the_hour_costs_what_its_best_throughput_makes_of_it():
