@@ -70,7 +70,7 @@ class AdaptSpec(Section):
     batch_size: Annotated[int, Field(ge=1)] | Auto = 16
     """Rows a step."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Rows in memory at once; by default the whole batch."""
+    """Rows that are padded together, and at most in memory at once; by default the whole batch. (On a CPU they go through in parts.)"""
     precision: Auto | Precision = "auto"
     """Number format of matrix products, as in `training`."""
     max_length: int = Field(default=1024, ge=8)

@@ -214,7 +214,7 @@ class TrainingSpec(Section):
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Rows a step; `auto` follows `training.settings.auto_batch_size`."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Rows in memory at once; by default the whole batch."""
+    """Rows that are padded together, and at most in memory at once; by default the whole batch. (On a CPU they go through in parts.)"""
     epochs: float = Field(default=3.0, gt=0.0)
     """Passes over the accepted rows."""
     warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
