@@ -153,22 +153,23 @@ def bare_step(student: Any, batch: Batch, teacher: Any = None, *, bf16: bool = F
     teacher_head = None if teacher is None else output_head(teacher).cast(kind)
 
     def step() -> None:
-        with fast_products(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            teacher_hidden_ND = None
-            if teacher is not None:
+        with fast_products():
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                teacher_hidden_ND = None
+                if teacher is not None:
+                    with torch.no_grad():
+                        teacher_hidden_ND = trained_hidden(teacher, batch).to(kind)
+                hidden_ND = trained_hidden(student, batch)
                 with torch.no_grad():
-                    teacher_hidden_ND = trained_hidden(teacher, batch).to(kind)
-            hidden_ND = trained_hidden(student, batch)
-            with torch.no_grad():
-                weight_VD, states_ND = output_head(student).weight_VD.to(kind), hidden_ND.to(kind)
-                gradient_VD, hidden_gradient_ND = torch.zeros_like(weight_VD), torch.empty_like(hidden_ND)
-                for start in range(0, len(hidden_ND), 340):
-                    part = slice(start, start + 340)
-                    logits_nV = states_ND[part] @ weight_VD.t()
-                    if teacher_hidden_ND is not None and teacher_head is not None:
-                        teacher_head.logits(teacher_hidden_ND[part])
-                    hidden_gradient_ND[part] = logits_nV @ weight_VD
-                    gradient_VD.addmm_(logits_nV.t(), states_ND[part])
+                    weight_VD, states_ND = output_head(student).weight_VD.to(kind), hidden_ND.to(kind)
+                    gradient_VD, hidden_gradient_ND = torch.zeros_like(weight_VD), torch.empty_like(hidden_ND)
+                    for start in range(0, len(hidden_ND), 340):
+                        part = slice(start, start + 340)
+                        logits_nV = states_ND[part] @ weight_VD.t()
+                        if teacher_hidden_ND is not None and teacher_head is not None:
+                            teacher_head.logits(teacher_hidden_ND[part])
+                        hidden_gradient_ND[part] = logits_nV @ weight_VD
+                        gradient_VD.addmm_(logits_nV.t(), states_ND[part])
             hidden_ND.backward(hidden_gradient_ND)
         student.zero_grad()
 
