@@ -98,7 +98,9 @@ def test_rounds_are_asked_one_after_the_other_and_the_last_is_the_answer(tmp_pat
         stage.work(run, resumed=False)
     found = read_json(run.path("evaluation", "scores.json"))
     assert found["systems"]["teacher"]["scores"]["rouge_l"]["value"] == 1.0
-    assert len(stub.calls) == 4 * 3 + 1 + 2 * 3, "each question in three rounds, a warm-up, and two questions on the clock"
+    together = 4 * 16 * 3
+    assert len(stub.calls) == 4 * 3 + 1 + 2 * 3 + together, "each question in three rounds, a warm-up, two on the clock, levels of sixteen"
+    assert [level["n"] for level in found["timings"]["teacher"]["throughput"]] == [2, 16, 16, 16, 16], "requests are questions, not rounds"
     assert found["timings"]["teacher"]["n"] == 2
     assert found["timings"]["teacher"]["tokens_per_answer"] == 6.0, "an answer on the clock is all its rounds"
 
