@@ -206,7 +206,7 @@ def parse_requirement(text: str) -> tuple[str, str, str | None]:
     """Name, least version and extra of a requirement in the shape of our own: `torch>=2.10; extra == "train"`."""
     name = re.match(r"[\w.-]+", text)
     least = re.search(r">=\s*([\w.]+)", text)
-    extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]", text)
+    extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", text)
     return name[0] if name else text, least[1] if least else "0", extra[1] if extra else None
 
 

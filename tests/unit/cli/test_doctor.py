@@ -105,6 +105,7 @@ def test_a_hub_that_cannot_be_reached_is_a_warning(monkeypatch: pytest.MonkeyPat
     [
         ("PyYAML>=6.0", ("PyYAML", "6.0", None)),
         ('torch>=2.10; extra == "train"', ("torch", "2.10", "train")),
+        ('lm-eval>=0.4.9; extra == "lm-eval"', ("lm-eval", "0.4.9", "lm-eval")),
         ('types-PyYAML; extra == "dev"', ("types-PyYAML", "0", "dev")),
     ],
 )
