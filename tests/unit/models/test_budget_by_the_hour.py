@@ -78,8 +78,8 @@ def test_of_two_caps_on_time_the_first_ends_it(tmp_path):
 
 @pytest.mark.parametrize("fault", [Fault("down"), Fault("down", charged=True), None])
 def test_time_costs_the_same_whether_calls_fail_or_not(tmp_path, fault):
-    """`ask` compares the ledger and the budget with the clock."""
-    ask(Caps(), 6, tmp_path, seconds=7.0, script=lambda requests: [fault if text_of(requests[0]) in "135" else "yes"])
+    found = ask(Caps(), 6, tmp_path, seconds=7.0, script=lambda requests: [fault if text_of(requests[0]) in "135" else "yes"])
+    assert found["spent"].dollars == pytest.approx(found["s"] * A_MINUTE)
 
 
 def test_answers_bear_the_time_among_them(tmp_path):

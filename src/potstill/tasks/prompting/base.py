@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from potstill.models.talk import Answered, Ask, Reply, Seat, Step, Talk
@@ -13,7 +14,7 @@ _THINKING = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>", re.DOTALL | r
 _OPEN_THINKING = re.compile(r"\s*<think(?:ing)?>|.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 
 
-class Strategy:
+class Strategy(ABC):
     """Base: how a teacher is asked for one turn. `version` changes with the words that Potstill itself puts in."""
 
     version = ""
@@ -32,9 +33,9 @@ class Strategy:
         """A row's gold answer as this strategy wants answers to be given; None where the row cannot serve as an example."""
         return example.reference[0] if example.reference else None
 
+    @abstractmethod
     def talk(self, seat: Seat, messages: tuple[Message, ...], sample: int) -> Talk[Reply]:
         """Ask `seat` for its reply to `messages`."""
-        raise NotImplementedError
 
     def ask(self, seat: Seat, messages: tuple[Message, ...], sample: int, *, extra_tokens: int = 0) -> Ask:
         """One question of this strategy."""
