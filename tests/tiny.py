@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,9 @@ def without(folder: Path, *names: str) -> Path:
 def edit_json(path: Path, **changes: object) -> None:
     """Set keys of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def write_splits(folder: Path, row: Callable[[str, int], dict[str, Any]], **counts: int) -> None:
+    """A JSONL file a split: so many rows, made by `row` of the split's name and the row's number."""
+    for split, count in counts.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row(split, number)) + "\n" for number in range(count)))

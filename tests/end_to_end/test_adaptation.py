@@ -20,7 +20,7 @@ from potstill.store.adapted import taught
 from potstill.store.events import EventLog
 from potstill.store.run import Run
 from potstill.training.recipe import load_live_teacher
-from tiny import tiny_llama
+from tiny import tiny_llama, write_splits
 
 COLOURS = ("cat", "dog")
 SPEC = """\
@@ -37,18 +37,11 @@ evaluation: {{latency_rows: 2, resamples: 200}}
 
 
 def write_job(folder: Path, teacher: Path) -> Path:
-    for split, count in (("train", 24), ("validation", 6), ("test", 12)):
-        rows = [
-            {
-                "id": f"{split}-{i}",
-                "messages": [{"role": "user", "content": f"{split} {i}: a {COLOURS[i % 2]} of size {i * 7}?"}],
-                "reference": COLOURS[i % 2],
-            }
-            for i in range(count)
-        ]
-        if split == "train":
-            del rows[5]["reference"]
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    def row(split: str, i: int) -> dict[str, Any]:
+        asked = {"id": f"{split}-{i}", "messages": [{"role": "user", "content": f"{split} {i}: a {COLOURS[i % 2]} of size {i * 7}?"}]}
+        return asked if (split, i) == ("train", 5) else {**asked, "reference": COLOURS[i % 2]}
+
+    write_splits(folder, row, train=24, validation=6, test=12)
     spec = folder / "potstill.yaml"
     spec.write_text(SPEC.format(teacher=teacher))
     return spec

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from potstill.pipeline import plan_run, run_pipeline
 from potstill.report.manifest import code_fingerprint
 from potstill.report.verify import verify_run
 from potstill.spec import load_spec
-from tiny import tiny_llama
+from tiny import tiny_llama, write_splits
 
 ANIMALS = ("cat", "dog", "bird", "fish")
 
@@ -32,16 +33,11 @@ evaluation: {{latency_rows: 2, resamples: 200}}
 
 
 def write_job(folder: Path, teacher: Path) -> Path:
-    for name, count in (("train", 24), ("validation", 6), ("test", 8)):
-        rows = [
-            {
-                "id": f"{name}-{i}",
-                "messages": [{"role": "user", "content": f"{name} {i}: which animal is this, a {ANIMALS[i % 4]} of size {i * 7}?"}],
-                "reference": ANIMALS[i % 4],
-            }
-            for i in range(count)
-        ]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    def row(split: str, i: int) -> dict[str, Any]:
+        question = f"{split} {i}: which animal is this, a {ANIMALS[i % 4]} of size {i * 7}?"
+        return {"id": f"{split}-{i}", "messages": [{"role": "user", "content": question}], "reference": ANIMALS[i % 4]}
+
+    write_splits(folder, row, train=24, validation=6, test=8)
     spec = folder / "potstill.yaml"
     spec.write_text(SPEC.format(teacher=teacher))
     return spec

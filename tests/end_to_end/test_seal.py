@@ -1,7 +1,6 @@
 """Whatever a run tries out, tunes or chooses by never sees a test row: not when it reaches for them, and not by a way around the door."""
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -26,18 +25,16 @@ from potstill.store.run import Run, open_run
 from potstill.store.seal import SEAL_FILE, seal_to_json
 from potstill.training import adaptation
 from potstill.training import stage as training
-from tiny import tiny_llama
+from tiny import tiny_llama, write_splits
 
 LABELS = ("warm", "cold")
 
 
 def write_job(folder: Path, **sections: Any) -> Path:
-    for split, count in (("train", 12), ("validation", 4), ("test", 4)):
-        rows = [
-            {"prompt": f"{split} {i}: is {i * 37} {split[::-1]} {i} warm?", "completion": LABELS[i % 2], "rationale": f"because {i}"}
-            for i in range(count)
-        ]
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    def row(split: str, i: int) -> dict[str, Any]:
+        return {"prompt": f"{split} {i}: is {i * 37} {split[::-1]} {i} warm?", "completion": LABELS[i % 2], "rationale": f"because {i}"}
+
+    write_splits(folder, row, train=12, validation=4, test=4)
     spec = {
         "name": "job",
         "task": {"type": "nli", "labels": list(LABELS), "max_new_tokens": 3},

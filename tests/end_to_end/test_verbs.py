@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from potstill.cli.main import app
-from tiny import tiny_llama
+from tiny import tiny_llama, write_splits
 
 LABELS = ("warm", "cold")
 
@@ -20,9 +20,11 @@ LABELS = ("warm", "cold")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A spec of a job that takes seconds; its runs are kept beside it."""
     folder = tmp_path_factory.mktemp("verbs")
-    for split, count in (("train", 8), ("validation", 3), ("test", 3)):
-        rows = [{"prompt": f"{split} {i}: is {i * 37} {split[::-1]} {i} warm?", "completion": LABELS[i % 2]} for i in range(count)]
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def row(split: str, i: int) -> dict[str, str]:
+        return {"prompt": f"{split} {i}: is {i * 37} {split[::-1]} {i} warm?", "completion": LABELS[i % 2]}
+
+    write_splits(folder, row, train=8, validation=3, test=3)
     spec = {
         "name": "job",
         "task": {"type": "nli", "labels": list(LABELS), "max_new_tokens": 3},
