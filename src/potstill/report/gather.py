@@ -14,6 +14,7 @@ from potstill.report.distillation import told
 from potstill.report.goals import judge_goals
 from potstill.report.machine import describe_machine, package_versions
 from potstill.spec import RunSpec
+from potstill.spec.sections import Section, TeacherSpec, WeightsSpec
 from potstill.store.atomic import read_json, read_jsonl
 from potstill.store.events import StageFinished, read_events
 from potstill.store.run import Run
@@ -80,31 +81,24 @@ def gather_report(run: Run) -> dict[str, Any]:
 
 def public_spec(spec: RunSpec) -> dict[str, Any]:
     """The spec for other people's eyes: files by name without their folders, addresses without user and query, headers without values."""
-    public: dict[str, Any] = spec.model_dump(mode="json")
-    for section, key in (
-        ("data", "train"),
-        ("data", "validation"),
-        ("data", "test"),
-        ("teacher", "chat_template"),
-        ("student", "chat_template"),
-    ):
-        if public[section][key] is not None:
-            public[section][key] = Path(public[section][key]).name
-    for section in ("teacher", "student"):
-        public[section]["model"] = model_title(public[section]["model"])
-    generation = public["generation"]
-    for asked in (public["teacher"], generation["judge"], generation["scorer"]):
-        if asked is not None:
-            _hide_access(asked)
-    for other in public["evaluation"]["compare"]:
-        other["run"] = model_title(other["run"])
-        if other["model"] is not None:
-            other["model"]["model"] = model_title(other["model"]["model"])
-            _hide_access(other["model"])
-    if (judge := public["evaluation"]["judge"]) is not None:
-        judge["model"]["model"] = model_title(judge["model"]["model"])
-        _hide_access(judge["model"])
+    public: dict[str, Any] = _public(spec, spec.model_dump(mode="json"))
     return public
+
+
+def _public(value: Any, shown: Any) -> Any:
+    """What of a part of the spec others may see; `shown` is the same part as JSON. Goes by kind, not by place: sections become more."""
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else shown
+    if isinstance(value, list | tuple):
+        return [_public(one, its) for one, its in zip(value, shown, strict=True)]
+    if not isinstance(value, Section):
+        return shown
+    found = {name: _public(getattr(value, name), its) for name, its in shown.items()}
+    if isinstance(value, WeightsSpec):
+        found["model"] = model_title(found["model"])
+    if isinstance(value, TeacherSpec):
+        _hide_access(found)
+    return found
 
 
 def _hide_access(teacher: dict[str, Any]) -> None:

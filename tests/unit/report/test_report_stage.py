@@ -9,7 +9,7 @@ from potstill.report import stage
 from potstill.report.gather import gather_report, model_title, public_spec, question_rows, training_series
 from potstill.report.machine import describe_machine, package_versions
 from potstill.report.table import headline
-from potstill.spec import spec_from_dict
+from potstill.spec import RunSpec, spec_from_dict
 from potstill.store.atomic import hash_file, read_json, write_json, write_jsonl
 from potstill.store.events import StageFinished
 from potstill.store.run import open_run
@@ -94,6 +94,27 @@ def test_public_addresses_and_models_stay_recognisable(run):
     assert public["data"]["train"] == "train.jsonl"
     assert model_title("org/name") == "org/name"
     assert model_title(None) is None
+
+
+def test_whoever_the_spec_names_and_wherever_is_shown_without_headers_keys_and_folders():
+    asked = {"model": "/home/someone/model", "base_url": "http://10.0.0.9/v1", "headers": {"X-Key": "hunter2"}, "api_key_env": "MY_KEY"}
+    by_file = {key: value for key, value in asked.items() if key != "api_key_env"} | {"api_key_file": "/home/someone/key"}
+    sections = {
+        "name": "x",
+        "task": {"type": "summarization"},
+        "data": {"train": "/home/someone/train.jsonl"},
+        "teachers": [asked | {"name": "one"}, by_file | {"name": "two"}],
+        "student": {"model": "/home/someone/student"},
+        "targets": {"kind": "logprobs", "cache": "/home/someone/cache"},
+        "generation": {"judge": asked, "scorer": asked, "ledger": "/home/someone/ledger.sqlite"},
+        "evaluation": {"compare": [{"model": asked | {"name": "three"}}, {"run": "/home/someone/run"}], "judge": {"model": asked}},
+    }
+    public = public_spec(RunSpec.model_validate(sections))
+    for private in ("hunter2", "MY_KEY", "someone"):
+        assert private not in json.dumps(public)
+    assert [teacher["model"] for teacher in public["teachers"]] == ["model", "model"]
+    assert public["teachers"][1]["headers"] == {"X-Key": "…"}
+    assert (public["targets"]["cache"], public["generation"]["ledger"]) == ("cache", "ledger.sqlite")
 
 
 def test_rows_join_questions_and_replies_line_by_line(run):
