@@ -10,6 +10,10 @@ from rows_at_hand import sentences
 
 from potstill.data.earlier import EarlierRows
 from potstill.data.grams import hash_words
+from potstill.data.near import RECALL
+
+CLEARLY = 0.9
+"""Two rows as alike as that are missed by the hashes once in sixty million times; those just above the threshold up to five in a thousand."""
 
 
 def shingles(text: str) -> set[tuple[int, ...]]:
@@ -37,36 +41,45 @@ def family(seed: int) -> list[tuple[str, str]]:
     return found
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000))
-def test_a_row_is_kept_where_no_kept_row_before_it_is_alike_in_question_and_answer(seed: int) -> None:
-    earlier = EarlierRows(0.8)
-    kept: list[tuple[str, str]] = []
-    for number, (question, answer) in enumerate(family(seed)):
+def offer_all(rows: list[tuple[str, str]]) -> list[tuple[float, bool]]:
+    """Of each row, how alike the most alike kept row before it is, and whether it was called a twin (then its similarity is right)."""
+    earlier, kept, found = EarlierRows(0.8), list[tuple[str, str]](), list[tuple[float, bool]]()
+    for number, (question, answer) in enumerate(rows):
         alike = [min(similarity(question, other), similarity(answer, said)) for other, said in kept]
         twin = earlier.offer(str(number), question, answer)
-        assert (twin is None) == (max(alike, default=0.0) < 0.8)
         if twin is None:
             kept.append((question, answer))
         else:
             assert any(abs(twin.similarity - value) < 1e-9 for value in alike)
+        found.append((max(alike, default=0.0), twin is not None))
     assert len(earlier) == len(kept)
+    return found
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_only_rows_that_are_alike_in_question_and_answer_are_twins_and_those_that_clearly_are_always(seed: int) -> None:
+    for alike, is_twin in offer_all(family(seed)):
+        assert alike >= 0.8 or not is_twin
+        assert alike < CLEARLY or is_twin
+
+
+def test_of_rows_that_are_just_alike_enough_hardly_any_are_missed() -> None:
+    found = [is_twin for seed in range(150) for alike, is_twin in offer_all(family(seed)) if 0.8 <= alike < CLEARLY]
+    assert len(found) > 200
+    assert sum(found) >= RECALL * len(found)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.randoms(use_true_random=False))
 def test_the_order_of_later_rows_does_not_change_what_becomes_of_the_first(seed: int, draw: random.Random) -> None:
     first, *others = family(seed)
-    twins: list[set[tuple[str, str]]] = []
+    clear = {row for row in others if min(similarity(row[0], first[0]), similarity(row[1], first[1])) >= CLEARLY}
     for _ in range(2):
         earlier = EarlierRows(0.8)
         assert earlier.offer("first", *first) is None
-        dropped = {row for row in others if similarity(row[0], first[0]) >= 0.8 and similarity(row[1], first[1]) >= 0.8}
-        found = {row for row in others if earlier.offer("later", *row) is not None}
-        assert dropped <= found
-        twins.append(dropped)
+        assert clear <= {row for row in others if earlier.offer("later", *row) is not None}
         draw.shuffle(others)
-    assert twins[0] == twins[1]
 
 
 def test_case_blanks_and_punctuation_hide_nothing_and_only_the_same_text_is_exact() -> None:
