@@ -73,7 +73,6 @@ async def serve_batches(
 ) -> list[Batch]:
     """The batches of a level of a model that answers in batches.
 
-
     The same `questions` in the same order for every model, each of one request or of several, one after the other; a slow model ends with
     the batch of questions in which `longest_s` have passed.
     """
