@@ -28,7 +28,7 @@ from potstill.spec.sections import WeightsSpec
 from potstill.training.batches import Batch, LengthBatches, TokenRows, collate
 from potstill.training.carve import carve, evenly_spaced
 from potstill.training.head import output_head, trained_hidden
-from potstill.training.machine import keep_freed_memory
+from potstill.training.machine import keep_freed_memory, round_products
 from potstill.training.objectives.base import Lesson, Objective
 from potstill.training.trainer import DistillationTrainer, Judge
 
@@ -146,11 +146,13 @@ def by_loop(step: Callable[[], None]) -> Seconds:
 def bare_step(student: Any, batch: Batch, teacher: Any = None, *, bf16: bool = False) -> Callable[[], None]:
     """The limit: no more than nobody can do without. The student's forward and backward pass, the teacher's forward pass, and the products
     with their heads for trained positions, in chunks; no loss (the student's logits stand for their gradient), no optimizer, no trainer.
-    With `bf16` products are in bfloat16: by autocast in the models, with heads cast once."""
+    With `bf16` products are in bfloat16: by autocast in the models, the teacher's weights and the heads rounded once."""
 
     keep_freed_memory()
     kind = torch.bfloat16 if bf16 else torch.float32
     teacher_head = None if teacher is None else output_head(teacher).cast(kind)
+    if teacher is not None and bf16:
+        round_products(teacher, kind)
 
     def step() -> None:
         with fast_products():

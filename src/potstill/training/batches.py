@@ -13,7 +13,7 @@ from torch import Tensor
 WRITTEN = -1
 """The place of a row that is none of the given ones: the student wrote it."""
 
-PART_TOKENS = 512
+PART_TOKENS = 1024
 """A CPU trains on so many tokens at once as fast as on more, in less memory (docs/log.md)."""
 
 _STEPS_SORTED_TOGETHER = 50

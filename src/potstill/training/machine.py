@@ -46,6 +46,21 @@ def _knows_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
 
 
+def round_products(module: Any, dtype: torch.dtype) -> None:
+    """Round, in place, the float32 weights of a frozen model's linear layers that autocast to `dtype` would round in every pass.
+
+    The output head is left alone, and with it a table that tokens are looked up in.
+    """
+    head = module.get_output_embeddings()
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and layer is not head and layer.weight.dtype == torch.float32:
+            layer.to(dtype)
+    # All weights may be parts of one file mapped into memory: it goes when none of them needs it.
+    for weight in module.parameters():
+        if weight.dtype != dtype:
+            weight.data = weight.data.clone()
+
+
 @functools.cache
 def _gain(width: int, inner: int) -> float:
     """How many times as fast as float32 this processor multiplies bfloat16, casts included."""

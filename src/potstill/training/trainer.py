@@ -78,7 +78,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Forward and backward pass of a micro-batch: on a CPU in parts, whose losses and gradients add up to its own."""
         parts = inputs.split() if self.args.device.type == "cpu" else [inputs]
         step = super().training_step
-        with fast_products():
+        # What autocast rounds it keeps until the outermost one ends, off though that is: parts share the rounded weights.
+        with fast_products(), torch.autocast(self.args.device.type, enabled=False):
             return torch.stack([step(model, part, num_items_in_batch) for part in parts]).sum()
 
     def compute_loss(

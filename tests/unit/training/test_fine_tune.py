@@ -22,7 +22,7 @@ from potstill.models.weights import load_weights
 from potstill.records import Message
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog, Measured, Noticed, Progressed, read_events
-from potstill.training.batches import LengthBatches
+from potstill.training.batches import LengthBatches, collate
 from potstill.training.fine_tune import fine_tune
 from potstill.training.history import best, scored, without_progress
 from potstill.training.losses import forward_kl
@@ -381,6 +381,24 @@ def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch(student, tm
     assert expected
     for name, wanted in expected.items():
         torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_that_share_what_autocast_rounded_have_the_gradients_of_parts_that_each_round_anew(student, tmp_path):
+    trainer = small_trainer(student, tmp_path, rows(200), 13, Judge(None, lambda: None, True, 1), bf16=True)
+    learner = trainer.model.eval()
+    batch = collate([trainer.train_dataset[place] for place in range(200)], 0)
+    parts = batch.split()
+    assert len(parts) > 1
+    expected = {name: torch.zeros_like(weight) for name, weight in learner.named_parameters()}
+    for part in parts:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = learner(part) / 100
+        for weight, gradient in zip(expected, torch.autograd.grad(loss, list(learner.parameters())), strict=True):
+            expected[weight] += gradient.to_dense()
+    learner.train = lambda mode=True: learner
+    trainer.training_step(learner, batch, 100)
+    for name, weight in learner.named_parameters():
+        torch.testing.assert_close(weight.grad, expected[name], rtol=1e-3, atol=1e-6)
 
 
 def evaluations(*values):

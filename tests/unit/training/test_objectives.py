@@ -127,6 +127,20 @@ def test_the_teacher_keeps_no_gradients_and_is_not_trained():
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
 
+def test_a_teacher_that_is_rounded_once_says_the_same_as_one_that_autocast_rounds_in_every_pass():
+    rounded, plain, batch = LiveTeacher(module("smollm"), 512), module("smollm").eval(), a_batch(512)
+    whole = rounded.at(batch)(slice(None)).logits_nV
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        found = [rounded.at(batch)(slice(None)).logits_nV for _ in range(2)]
+        head = head_of(plain).cast(torch.bfloat16)
+        expected = head.logits(trained_hidden(plain, batch).to(torch.bfloat16))
+    assert all(torch.equal(one, expected) for one in found)
+    assert {weight.dtype for name, weight in rounded.module.named_parameters() if "proj" in name} == {torch.bfloat16}
+    # Its table and its norms are not rounded, and it can be asked where nothing is rounded, too.
+    torch.testing.assert_close(rounded.at(batch)(slice(None)).logits_nV, whole, rtol=0.1, atol=0.3)
+    assert rounded.module.get_input_embeddings().weight.dtype == torch.float32
+
+
 @pytest.mark.parametrize(("student_size", "teacher_size"), [(512, 540), (540, 512)])
 def test_tables_that_end_at_different_lengths_are_compared_where_both_have_tokens(student_size, teacher_size):
     student, teacher = module("smollm", student_size, seed=1), module("smollm", teacher_size)
