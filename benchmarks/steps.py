@@ -184,17 +184,22 @@ class Worker:
     def __init__(self, script: str, side: str, arguments: Sequence[str]) -> None:
         command = [sys.executable, script, "--worker", side, *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # The next one starts when this one is ready: who measures the machine while it gets ready has it for himself.
+        self._answer()
 
     def run(self, steps: int) -> tuple[float, float]:
         """Seconds of so many steps, and peak memory in MB meanwhile."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(f"{steps}\n")
         self._process.stdin.flush()
+        seconds, peak = self._answer().split()
+        return float(seconds), float(peak)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(_ANSWER):
-                seconds, peak = line.removeprefix(_ANSWER).split()
-                return float(seconds), float(peak)
+                return line.removeprefix(_ANSWER)
         raise SystemExit("a side ended before its time; what it said stands above")
 
     def stop(self) -> None:
@@ -210,7 +215,8 @@ def run_worker(script: str, side: str, arguments: Sequence[str]) -> float:
 
 
 def serve(side: Seconds) -> None:
-    """A worker's end: run as often as it is asked to."""
+    """A worker's end: say that it is ready, and run as often as it is asked to."""
+    print(f"{_ANSWER}ready", flush=True)
     for line in sys.stdin:
         seconds = side(int(line))
         print(f"{_ANSWER}{seconds} {peak_memory_mb()}", flush=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -63,23 +64,34 @@ def round_products(module: Any, dtype: torch.dtype) -> None:
 
 @functools.cache
 def _gain(width: int, inner: int) -> float:
-    """How many times as fast as float32 this processor multiplies bfloat16, casts included."""
+    """How many times as fast as float32 a core of this processor multiplies bfloat16, casts included."""
     # No random numbers: those belong to the seed.
     hidden_ND, weight_ED = torch.ones(_TOKENS, width), torch.ones(inner, width)
     rounded_ND = hidden_ND.bfloat16()
     exact, rounded = [], []
-    # In turn, many times, and the least of each: what else runs on the machine can only add.
-    for _ in range(_ROUNDS):
-        with fast_products():
-            exact.append(_seconds(lambda: nn.functional.linear(hidden_ND, weight_ED)))
-        rounded.append(_seconds(lambda: nn.functional.linear(rounded_ND, weight_ED.bfloat16())))
+    # One thread's processor time, in turn, many times, and the least of each: what else runs on the machine can only add.
+    with _one_thread():
+        for _ in range(_ROUNDS):
+            with fast_products():
+                exact.append(_seconds(lambda: nn.functional.linear(hidden_ND, weight_ED)))
+            rounded.append(_seconds(lambda: nn.functional.linear(rounded_ND, weight_ED.bfloat16())))
     return min(exact) / min(rounded)
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _seconds(product: Callable[[], Tensor]) -> float:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     product()
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 @functools.cache

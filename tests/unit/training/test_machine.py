@@ -50,10 +50,10 @@ def test_bfloat16_is_chosen_where_its_products_take_clearly_less_time():
     left, right = torch.rand(1024, 512), torch.rand(1024, 512)
 
     def seconds(left, right):
-        begun = time.perf_counter()
+        begun = time.process_time()
         for _ in range(20):
             torch.nn.functional.linear(left, right)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     with fast_products():
         exact = min(seconds(left, right) for _ in range(5))
