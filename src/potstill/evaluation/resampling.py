@@ -138,8 +138,8 @@ def _work(columns: Sequence[Units]) -> float:
 def _resample(columns: Sequence[Column], by_unit: Sequence[Units], settings: Bootstrap, chunk_cells: int) -> list[FloatArray]:
     kinds, first = kinds_of(by_unit)
     sums = Sums(((one.of(first), number(_as_bytes(one.traits[first]))) for one in by_unit), len(kinds))
-    counts = _draw_counts(kinds, len(first), settings, chunk_cells)
-    drawn = _ahead(counts) if len(kinds) * settings.resamples > _WORTH_A_THREAD else counts
+    blocks = sums.blocks(_draw_counts(kinds, len(first), settings, chunk_cells))
+    drawn = _ahead(blocks) if len(kinds) * settings.resamples > _WORTH_A_THREAD else blocks
     parts: list[list[FloatArray]] = [[] for _ in columns]
     for totals in sums.totals(drawn):
         for part, column, one, places in zip(parts, columns, by_unit, sums.places, strict=True):

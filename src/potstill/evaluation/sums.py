@@ -62,9 +62,13 @@ class Sums:
         self.places = [np.array(places) + (0 if table is None else starts[id(table)]) for table, places in found]
         """For each column, which of the totals are its own (s,)."""
 
-    def totals(self, drawn: Iterable[IntArray]) -> Iterator[FloatArray]:
-        """(some resamples, all statistics) at a time, of counts (a few resamples, kinds)."""
-        return _gather(map(self._sums, _gather(drawn, _COUNTS_CELLS, self._dtype)), _TOTALS_CELLS, np.dtype(np.float64))
+    def blocks(self, drawn: Iterable[IntArray]) -> Iterator[NDArray[Any]]:
+        """Counts (a few resamples, kinds) as `totals` takes them: more of them together, in the type that they are summed in."""
+        return _gather(drawn, _COUNTS_CELLS, self._dtype)
+
+    def totals(self, blocks: Iterable[NDArray[Any]]) -> Iterator[FloatArray]:
+        """(some resamples, all statistics) at a time."""
+        return _gather(map(self._sums, blocks), _TOTALS_CELLS, np.dtype(np.float64))
 
     def _sums(self, counts: NDArray[Any]) -> FloatArray:
         parts = [self._shared.sums(counts)] if self._shared.width else []

@@ -131,6 +131,11 @@ def next_token_positions(row: TokenRow) -> tuple[NDArray[np.int64], NDArray[np.i
     return targets - 1, row.ids[targets]
 
 
+def most_rows_of_a_part(lengths: NDArray[np.int64], least: int = PART_TOKENS) -> int:
+    """So many of the longest rows go through a CPU at once where `Batch.split` cuts a batch of them into parts."""
+    return max(1, -(-least // int(lengths.max())))
+
+
 def _padded(lengths: NDArray[np.int64]) -> int:
     """Tokens of a batch of such rows."""
     return int(len(lengths) * lengths.max())

@@ -18,12 +18,12 @@ from potstill.records import Example
 from potstill.spec.sections import OnPolicySpec, Precision, TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog
 from potstill.training.adapters import add_adapters
-from potstill.training.batches import LengthBatches, TokenRows
+from potstill.training.batches import LengthBatches, TokenRows, most_rows_of_a_part
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
 from potstill.training.learner import pad_id
 from potstill.training.objectives.base import Lesson, Objective, Teaching
-from potstill.training.rows import EncodedRows, Positions, encode_rows
+from potstill.training.rows import EncodedRows, Limit, Positions, encode_rows
 from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
 from potstill.training.student import count_parameters, save_weights
 from potstill.training.validation import Validation
@@ -51,7 +51,8 @@ class FineTuning:
     `student` is an ordinary transformers folder; `rows` are conversations whose `trained_turns` are learnt, as `teaching` says; `folder`
     takes `checkpoints/`, `best/` and `metrics.jsonl`, and training goes on from what stands there. Without `validation` the last
     weights are kept as the best. `steps` stands in place of the training's epochs. `weigh` says what each row counts, once all are
-    encoded. `section` is where the spec holds `training`, for advice. With `rollouts` the student writes some rows itself.
+    encoded. `section` is where the spec holds `training`, for advice. With `rollouts` the student writes some rows itself. A teacher that
+    reads the rows beside the student takes `teacher_context` tokens.
     """
 
     student: WeightsSpec
@@ -68,6 +69,7 @@ class FineTuning:
     weigh: Callable[[TokenRows], TokenRows] = lambda rows: rows
     section: str = "training"
     rollouts: Rollouts | None = None
+    teacher_context: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ class _Plan:
     batches: LengthBatches
 
 
+@dataclass(frozen=True)
+class _Learning:
+    """The student that learns: as it was loaded, with its adapters where it has any, and in which number formats it was stored."""
+
+    weights: Weights
+    module: Any
+    stored: dict[str, torch.dtype]
+
+
 def fine_tune(job: FineTuning) -> TrainingSummary:
     """Train a student, or go on where a killed training stood; `best/` holds the best weights by the validation metric.
 
@@ -125,9 +136,14 @@ def fine_tune(job: FineTuning) -> TrainingSummary:
     weights = load_weights(job.student)
     encoded = encode_job(job, weights.tokenizer, weights.module.config)
     plan = _plan(job, encoded, count_parameters(weights.module))
+    # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
+    stored = {name: tensor.dtype for name, tensor in weights.module.state_dict().items()}
+    weights.module.float()
+    # Adapters first: what listens to layers is to hear them.
+    learning = weights.module if job.training.lora is None else add_adapters(weights.module, job.training.lora, job.seed)
     objective = job.teaching(encoded.rows, weights.module)
-    rollouts = _rollout_source(job, weights, encoded, plan)
-    log = _train(job, weights, Lesson(encoded.rows, plan.batches, objective, rollouts), plan)
+    rollouts = _rollout_source(job, weights, encoded, plan, objective)
+    log = _train(job, _Learning(weights, learning, stored), Lesson(encoded.rows, plan.batches, objective, rollouts), plan)
     return _summary(job, objective, encoded, plan, log)
 
 
@@ -139,10 +155,14 @@ def encode_job(job: FineTuning, tokenizer: Any, config: Any) -> EncodedRows:
     return replace(encoded, rows=job.weigh(encoded.rows))
 
 
-def _longest(job: FineTuning, config: Any) -> int:
-    """Most tokens of a row."""
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return min(job.training.max_length, context or job.training.max_length)
+def _longest(job: FineTuning, config: Any) -> Limit:
+    """Most tokens of a row, and what says so."""
+    known = [
+        (job.training.max_length, f"`{job.section}.max_length`"),
+        (getattr(config.get_text_config(), "max_position_embeddings", None), "the student's context"),
+        (job.teacher_context, "the teacher's context"),
+    ]
+    return min((Limit(tokens, why) for tokens, why in known if tokens), key=lambda limit: limit.tokens)
 
 
 def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
@@ -158,25 +178,29 @@ def _plan(job: FineTuning, encoded: EncodedRows, parameters: int) -> _Plan:
     return _Plan(parameters, steps, batch_size, rate, batches)
 
 
-def _rollout_source(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan) -> RolloutSource | None:
+def _rollout_source(job: FineTuning, weights: Weights, encoded: EncodedRows, plan: _Plan, objective: Objective) -> RolloutSource | None:
     if job.rollouts is None:
         return None
     from potstill.models.transformers_local import TransformersModel
     from potstill.training.on_policy import RolloutSource, Writing, write
+    from potstill.training.targets.live_teacher import LiveTeacher
 
     spec = job.rollouts.spec
-    limit = _longest(job, weights.module.config)
+    limit = _longest(job, weights.module.config).tokens
     writing = Writing(spec.temperature, spec.top_p, job.rollouts.max_new_tokens, limit)
-    student = TransformersModel(weights, name="student")
-    return RolloutSource(partial(write, student), encoded, spec, writing, batch_size=plan.batch_size, steps=plan.steps, seed=job.seed)
+    student, teacher = TransformersModel(weights, name="student"), objective.aims[0].targets
+    unknown = teacher.unknown if isinstance(teacher, LiveTeacher) else None
+    return RolloutSource(
+        partial(write, student, unknown=unknown), encoded, spec, writing, batch_size=plan.batch_size, steps=plan.steps, seed=job.seed
+    )
 
 
-def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: int) -> None:
+def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: Limit) -> None:
     if encoded.too_long:
         rows = len(encoded.rows) + encoded.too_long
-        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit} tokens (`{job.section}.max_length`), and are left out")
+        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit}, and are left out")
     if encoded.cut:
-        cut = f"{encoded.cut} of {len(encoded.rows)} rows were longer than {limit} tokens (`{job.section}.max_length`)"
+        cut = f"{encoded.cut} of {len(encoded.rows)} rows were longer than {limit}"
         job.events.warn(f"{cut}, and have lost the beginning of their prompts (`{job.section}.too_long: cut_left`)")
     if encoded.without_answer:
         job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
@@ -204,7 +228,7 @@ def _tell_rollouts(job: FineTuning) -> None:
         )
 
 
-def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Log:
+def _train(job: FineTuning, student: _Learning, lesson: Lesson, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
     newest, step, log = _standing(job, plan)
     if _is_over(job, plan, step, log):
@@ -214,15 +238,14 @@ def _train(job: FineTuning, weights: Weights, lesson: Lesson, plan: _Plan) -> Lo
     from potstill.training.reporter import Reporter, Schedule
     from potstill.training.trainer import DistillationTrainer
 
-    # Weights are trained in float32, whatever they are stored in: small updates would be rounded away.
-    stored = {name: tensor.dtype for name, tensor in weights.module.state_dict().items()}
-    weights.module.float()
-    learning = weights.module if job.training.lora is None else add_adapters(weights.module, job.training.lora, job.seed)
+    weights = student.weights
     precision = _precision(job, weights.module, log)
     schedule = Schedule(plan.steps, evaluation_steps(plan.steps, job.training.evaluations), job.training.save_minutes)
     metrics = MetricsFile(job.folder / "metrics.jsonl", job.validation.metric.name if job.validation else "")
     with quiet_transformers(), job.events.progress("training", plan.steps, "steps", done=step) as progress:
-        trainer = DistillationTrainer(learning, lesson, _judge(job, weights, stored), _arguments(job, plan, weights.module, precision))
+        trainer = DistillationTrainer(
+            student.module, lesson, _judge(job, weights, student.stored), _arguments(job, plan, weights.module, precision)
+        )
         trainer.add_callback(Reporter(trainer, schedule, metrics, job.events, progress))
         with _memory_advice(plan, trainer, lesson.rows, job):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
@@ -270,6 +293,8 @@ def _memory_advice(plan: _Plan, trainer: DistillationTrainer, rows: TokenRows, j
     from potstill.training.memory import Room, free_bytes, room
 
     learner, together, found = trainer.model, plan.batches.micro_batch_size, Room(None, 0)
+    if learner.student.device.type == "cpu":
+        together = min(together, most_rows_of_a_part(rows.lengths))
     try:
         with trainer.accelerator.autocast():
             found = room(learner, rows, pad_id(learner), free_bytes(learner.student.device))

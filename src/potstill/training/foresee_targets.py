@@ -18,7 +18,9 @@ _COUNTABLE = {"accuracy", "math_accuracy", "exact_match"}
 def target_problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | None) -> Iterator[str]:
     """All that speaks against `targets` and `training.objective` together."""
     targets, wanted = spec.targets, spec.training.objective
-    if targets.kind in BESIDE_ANSWERS:
+    if targets.kind in ("top_k", "sampled") and len(spec.all_teachers) > 1:
+        yield f"`targets.kind: {targets.kind}` keeps what one teacher says, but {len(spec.all_teachers)} are named: take `live`, or `auto`"
+    elif targets.kind in BESIDE_ANSWERS:
         yield from _beside_answers(spec)
     elif key := _demand(spec):
         yield from _live(spec, key, teacher, origin)

@@ -32,7 +32,7 @@ class Room:
         if together == 1 or self.rows == 0:
             return smaller
         value = "lower" if self.rows is None or self.rows >= together else f"to {self.rows}"
-        takes = f"the longest row takes about {max(self.row_bytes / 2**20, 1):,.0f} MB: "
+        takes = f"the longest row takes about {max(self.row_bytes / 2**20, 1):,.0f} MB: " if self.row_bytes else ""
         return f"{takes}set `{section}.micro_batch_size` {value} (fewer rows at once, in as many steps), then {smaller}"
 
 

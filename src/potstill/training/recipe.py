@@ -12,8 +12,10 @@ from potstill.data.splits import open_split
 from potstill.errors import ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
+from potstill.models.look_up import look_up
 from potstill.records import Example, Message, Sampling
 from potstill.spec.sections import RunSpec, WeightsSpec
+from potstill.spec.sections.training import BESIDE_ANSWERS
 from potstill.store.run import Run
 from potstill.tasks import build_task
 from potstill.tasks.base import Task
@@ -109,6 +111,7 @@ def fine_tuning(
         seed=spec.seed,
         events=run.events,
         rollouts=_rollouts(run),
+        teacher_context=_teacher_context(run),
     )
 
 
@@ -159,6 +162,15 @@ def _rollouts(run: Run) -> Rollouts | None:
         return None
     limit = training.on_policy.max_new_tokens or build_task(run.spec.task, load_labels(run)).max_new_tokens
     return Rollouts(training.on_policy, limit)
+
+
+def _teacher_context(run: Run) -> int | None:
+    """Most tokens of a row that every teacher reads which reads the student's rows, in its own tokens; None where none does."""
+    spec = run.spec
+    if targets_kind(spec) in BESIDE_ANSWERS or spec.targets.align or not all(map(is_local, spec.all_teachers)):
+        return None
+    known = [look_up(weights_of(teacher)).context for teacher in spec.all_teachers]
+    return min((context for context in known if context), default=None)
 
 
 def tokenizer_of(weights: WeightsSpec) -> Any:

@@ -22,6 +22,17 @@ _OTHER_WORDS = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Most `tokens` of a row, and what says so: a key of the spec, or a model's context."""
+
+    tokens: int
+    why: str = "`training.max_length`"
+
+    def __str__(self) -> str:
+        return f"{self.tokens} tokens ({self.why})"
+
+
+@dataclass(frozen=True)
 class EncodedRows:
     """Token rows, and how many gave none (longer than the limit, or without a trained token), or lost a part of their prompt (`cut`).
 
@@ -36,7 +47,7 @@ class EncodedRows:
 
 
 def encode_rows(
-    tokenizer: Any, examples: Iterable[Example], *, max_length: int, positions: Positions = "answer", too_long: TooLong = "drop"
+    tokenizer: Any, examples: Iterable[Example], *, max_length: int | Limit, positions: Positions = "answer", too_long: TooLong = "drop"
 ) -> EncodedRows:
     """Token rows of conversations whose `trained_turns` are answers.
 
@@ -46,13 +57,16 @@ def encode_rows(
     """
     ids_list, trained_list, origins, prompts = [], [], [], []
     over = without_answer = longest = cut = 0
+    limit = Limit(max_length) if isinstance(max_length, int) else max_length
     for place, example in enumerate(examples):
         sequences = training_sequences(tokenizer, example.messages, example.trained_turns) if example.trained_turns else []
+        # A template may write nothing of an answer: what no place predicts, no place can learn.
+        sequences = [(ids, trained) for ids, trained in sequences if any(trained[1:])]
         without_answer += not sequences
         for ids, trained in sequences:
             longest = max(longest, len(ids))
-            if len(ids) > max_length:
-                shorter = cut_left(tokenizer, example.messages, ids, trained, max_length) if too_long == "cut_left" else None
+            if len(ids) > limit.tokens:
+                shorter = cut_left(tokenizer, example.messages, ids, trained, limit.tokens) if too_long == "cut_left" else None
                 if shorter is None:
                     over += 1
                     continue
@@ -63,12 +77,11 @@ def encode_rows(
             trained_list.append(np.ones(len(ids), dtype=np.bool_) if positions == "all" else np.array(trained, dtype=np.bool_))
     if over and too_long == "refuse":
         raise TrainingError(
-            f"{over} of {over + len(ids_list)} rows are longer than {max_length} tokens (the longest has {longest}), which "
-            "`too_long: refuse` forbids; raise `max_length` as far as the context allows, shorten the prompts, or set `too_long` to "
-            "`drop` or `cut_left`"
+            f"{over} of {over + len(ids_list)} rows are longer than {limit} (the longest has {longest}), which `too_long: refuse` forbids; "
+            "raise `max_length` as far as the context allows, shorten the prompts, or set `too_long` to `drop` or `cut_left`"
         )
     if not ids_list:
-        raise TrainingError(_nothing_left(over, without_answer, longest, max_length))
+        raise TrainingError(_nothing_left(over, without_answer, longest, limit))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in ids_list])]).astype(np.int64)
     rows = TokenRows(np.concatenate(ids_list), np.concatenate(trained_list), starts, np.array(origins, dtype=np.int64))
     return EncodedRows(rows, np.array(prompts, dtype=np.int64), over, without_answer, cut)
@@ -113,11 +126,11 @@ def vocabulary_use(tokenizer: Any, prompts: Iterable[Sequence[Message]], accepte
             yield from (ids for ids, _ in training_sequences(tokenizer, example.messages, example.trained_turns))
 
 
-def _nothing_left(too_long: int, without_answer: int, longest: int, max_length: int) -> str:
+def _nothing_left(too_long: int, without_answer: int, longest: int, limit: Limit) -> str:
     if too_long:
         return (
-            f"nothing to train on: {too_long} of {too_long + without_answer} rows are longer than `training.max_length` "
-            f"({max_length} tokens; the longest has {longest}); raise it, or shorten the prompts"
+            f"nothing to train on: {too_long} of {too_long + without_answer} rows are longer than {limit} (the longest has {longest}); "
+            "raise it where it is a key of the spec, take a model of a longer context, or shorten the prompts"
         )
     if without_answer:
         return f"nothing to train on: none of {without_answer} rows holds an answer; see generation/rejected.jsonl for the reasons"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.data.ondisk import Dataset
 from potstill.errors import CapabilityError, ModelError, SpecError
+from potstill.models.finite import check_finite
 from potstill.models.locate import is_local, teacher_stamp, template_stamp, weights_stamp
 from potstill.models.said import SAID
 from potstill.spec.sections import RunSpec, WeightsSpec
@@ -83,10 +84,14 @@ def _others(spec: RunSpec) -> dict[str, object]:
 
 def preflight(run: Run) -> None:
     """Raise what would stop this stage in any case, before the teacher is asked for money: a student that cannot be loaded or taught so."""
-    problems = foresee(run.spec, fetch=True).problems
-    if problems:
-        raise ModelError("\n".join(problems))
+    foreseen = foresee(run.spec, fetch=True)
+    if foreseen.problems:
+        raise ModelError("\n".join(foreseen.problems))
     objective_name(run)
+    if not run.path("training", "student.json").exists():
+        for folder in dict.fromkeys(model.place for model in (foreseen.origin, foreseen.teacher) if model is not None):
+            if folder is not None and folder.is_dir():
+                check_finite(folder)
 
 
 def check_cached(run: Run) -> None:

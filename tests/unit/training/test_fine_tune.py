@@ -17,13 +17,15 @@ from lessons import ANSWERS, features_job, job, logits_job, on_policy_job, rows,
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
 
-from potstill.errors import TrainingError
+from limits import files_of_at_most
+from potstill.errors import StoreError, TrainingError
 from potstill.models.weights import load_weights
 from potstill.records import Message
 from potstill.spec.sections import TrainingSpec, WeightsSpec
 from potstill.store.events import EventLog, Measured, Noticed, Progressed, read_events
 from potstill.training.batches import LengthBatches, collate
 from potstill.training.fine_tune import fine_tune
+from potstill.training.folders import Checkpoints
 from potstill.training.history import best, scored, without_progress
 from potstill.training.losses import forward_kl
 from potstill.training.objectives import OBJECTIVES, Ingredients, Objective
@@ -280,6 +282,41 @@ def test_rows_that_are_too_long_are_left_out_counted_and_reported(student, tmp_p
     assert warnings == [f"{summary.rows_too_long} of 24 rows are longer than 38 tokens (`training.max_length`), and are left out"]
 
 
+def test_rows_longer_than_the_teacher_reads_are_left_out_and_its_context_is_named(student, tmp_path):
+    seen = []
+    summary = fine_tune(
+        job(
+            student,
+            tmp_path / "run",
+            teacher_context=38,
+            events=EventLog(listeners=(seen.append,)),
+            training={"epochs": 1.0, "patience": 2},
+        )
+    )
+    warnings = [event.text for event in seen if isinstance(event, Noticed)]
+    assert warnings == [f"{summary.rows_too_long} of 24 rows are longer than 38 tokens (the teacher's context), and are left out"]
+
+
+def test_what_teaches_is_told_of_the_student_with_its_adapters(student, tmp_path):
+    heard = []
+
+    def teaching(rows, module):
+        heard.extend(name for name, _ in module.named_parameters() if "q_proj.lora_" in name)
+        return OBJECTIVES["sft"](Ingredients())
+
+    fine_tune(job(student, tmp_path / "run", teaching=teaching, training={"lora": {"rank": 2}, "epochs": 1.0}, validation=None))
+    assert heard
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_says_so_and_leaves_the_one_before(student, tmp_path):
+    killed(job, student, tmp_path / "run", {}, at=(3, "loss"))
+    before = Checkpoints(tmp_path / "run" / "checkpoints").newest()
+    kept = {path.name: path.read_bytes() for path in before.iterdir()}
+    with files_of_at_most(20_000), pytest.raises(StoreError, match=r"larger than the file system or `ulimit -f` allows"):
+        fine_tune(job(student, tmp_path / "run", training={"save_minutes": 1e-9}))
+    assert {path.name: path.read_bytes() for path in before.iterdir()} == kept
+
+
 def test_rows_that_are_cut_are_learnt_counted_and_reported(student, tmp_path):
     seen = []
     settings = {"max_length": 38, "epochs": 1.0, "patience": 2, "too_long": "cut_left"}
@@ -302,7 +339,7 @@ def test_what_rows_count_reaches_the_loss_that_is_trained_on(student, tmp_path):
 
 
 def test_nothing_left_to_train_on_says_why(student, tmp_path):
-    with pytest.raises(TrainingError, match=r"24 of 24 rows are longer than `training\.max_length` \(8 tokens; the longest has \d+\)"):
+    with pytest.raises(TrainingError, match=r"24 of 24 rows are longer than 8 tokens \(`training\.max_length`\) \(the longest has \d+\)"):
         fine_tune(job(student, tmp_path / "run", training={"max_length": 8}))
     unanswered = [replace(row, trained_turns=()) for row in rows()]
     with pytest.raises(TrainingError, match="none of 24 rows holds an answer"):

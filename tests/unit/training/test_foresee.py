@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from potstill.errors import ModelError
 from potstill.models.reading import read_empty
@@ -71,6 +72,22 @@ def test_what_training_would_fail_on_stops_a_run_before_an_endpoint_is_paid(case
     with pytest.raises(ModelError) as caught:
         stage.preflight(open_run(spec, tmp_path / "run"))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("tensor", ["model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight"])
+def test_weights_that_are_no_numbers_stop_a_run_before_an_endpoint_is_paid(tensor: str, model: Path, tmp_path: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    weights[tensor][-1, -1] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"model\.safetensors: {tensor} holds numbers that are not finite"):
+        stage.preflight(open_run(spec_of(ENDPOINT, {"model": str(model)}), tmp_path / "run"))
+
+
+@pytest.mark.parametrize("kind", ["top_k", "sampled"])
+def test_what_is_cached_is_one_teachers(kind: str, model: Path) -> None:
+    teachers = [{"model": str(model)}, {"name": "other", "model": str(model)}]
+    spec = spec_of(teachers[0], {"model": str(model)}, teachers=teachers, targets={"kind": kind})
+    assert f"`targets.kind: {kind}` keeps what one teacher says, but 2 are named: take `live`, or `auto`" in foresee(spec).problems
 
 
 def test_a_sound_student_passes(model: Path, tmp_path: Path) -> None:

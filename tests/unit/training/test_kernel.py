@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_losses import FORMULAS, logits
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from potstill.training.distributions import Dense, Sparse, mixture, one_hot
 from potstill.training.head import Head
@@ -86,6 +87,40 @@ def test_value_and_gradients_equal_dense_autograd(name, kind, chunk):
     torch.testing.assert_close(found, expected)
     for ours, theirs in zip(torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "one hot", "top 3", "ragged"])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_temperature_divides_the_students_logits_in_every_loss_and_every_kind_of_target(name, kind):
+    used, states, target = head(), hidden(), TARGETS[kind]()
+    inputs = (states, *used.parameters)
+    expected = oracle(name, used.logits(states) / 2.5, target)
+    found = pulled_loss(states, used, [Pull(target.rows, FORMULAS[name][0], temperature=2.5)], chunk=3)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(torch.autograd.grad(found, inputs), torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+class CountedProducts(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("frozen", "a_chunk"), [(False, 3), (True, 2)])
+def test_a_chunk_takes_three_products_with_the_head_and_two_where_it_is_frozen_and_the_backward_pass_none(frozen, a_chunk):
+    used, states = head(bias=False, frozen=frozen), hidden()
+    with CountedProducts() as forward:
+        loss = pulled_loss(states, used, [Pull(Dense(logits(1)).rows, forward_kl)], chunk=3)
+    with CountedProducts() as backward:
+        loss.backward()
+    assert (forward.count, backward.count) == (3 * a_chunk, 0)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -7,7 +7,7 @@ from families import module
 
 from potstill.spec.sections import LoraSpec
 from potstill.training.adapters import add_adapters
-from potstill.training.batches import TokenRows
+from potstill.training.batches import TokenRows, collate, most_rows_of_a_part
 from potstill.training.kernel import LOGIT_BYTES
 from potstill.training.learner import Learner, pad_id
 from potstill.training.memory import Room, free_bytes, room
@@ -87,3 +87,14 @@ def test_where_one_row_is_too_many_rows_must_be_shorter(fitting, together):
 def test_a_machine_that_says_so_has_some_memory():
     assert free_bytes(torch.device("cpu")) > 2**20
     assert free_bytes(torch.device("meta")) is None
+
+
+def test_nothing_is_said_of_rows_that_were_not_counted():
+    assert Room(None, 0).advice(8).startswith("set `training.micro_batch_size` lower")
+
+
+@pytest.mark.parametrize("length", [7, 100, 511, 512, 513, 2000])
+def test_a_cpu_takes_as_many_of_the_longest_rows_at_once_as_its_parts_hold(length):
+    table = rows(*[length] * 64)
+    batch = collate([table[place] for place in range(64)], 0)
+    assert min(64, most_rows_of_a_part(table.lengths)) == len(batch.split()[0])

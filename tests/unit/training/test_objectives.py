@@ -127,6 +127,15 @@ def test_the_teacher_keeps_no_gradients_and_is_not_trained():
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
 
+def test_a_teacher_names_the_tokens_that_it_cannot_read():
+    ids = np.arange(512)
+    ids[[3, 40]] = -1
+    assert LiveTeacher(module("smollm"), 512, ids).unknown.tolist() == [3, 40]
+    assert LiveTeacher(module("smollm", 500), 512).unknown.tolist() == list(range(500, 512))
+    assert LiveTeacher(module("smollm"), 512).unknown is None
+    assert LiveTeacher(module("smollm"), 512, np.arange(512)).unknown is None
+
+
 def test_a_teacher_that_is_rounded_once_says_the_same_as_one_that_autocast_rounds_in_every_pass():
     rounded, plain, batch = LiveTeacher(module("smollm"), 512), module("smollm").eval(), a_batch(512)
     whole = rounded.at(batch)(slice(None)).logits_nV

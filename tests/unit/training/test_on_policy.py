@@ -267,6 +267,20 @@ def test_a_stop_token_is_part_of_what_was_written_and_a_cut_text_has_none(weight
     assert not any(set(ids[:-1]) & set(stops) for ids in found)
 
 
+def test_what_is_written_ends_before_a_token_that_the_teacher_lacks(weights):
+    model = TransformersModel(weights, name="student")
+    prompt = prompt_ids(weights.tokenizer, rows(1)[0].messages[:-1])
+    asked = [WRITING.prompt(prompt, seed) for seed in range(200)]
+    whole = [rollout.ids.tolist() for rollout in write(model, asked, 0)]
+    unknown = np.array(sorted({ids[len(prompt) + 2] for ids in whole if len(ids) > len(prompt) + 2})[:5])
+    found = [rollout.ids.tolist() for rollout in write(model, asked, 0, unknown=unknown)]
+    assert found != whole
+    for short, full in zip(found, whole, strict=True):
+        assert full[: len(short)] == short
+        assert not set(short[len(prompt) :]) & set(unknown)
+        assert len(short) == len(full) or full[len(short)] in unknown
+
+
 def test_rollouts_are_drawn_from_the_students_distribution(weights):
     prompt = prompt_ids(weights.tokenizer, rows(1)[0].messages[:-1])
     one = replace(WRITING, max_new_tokens=1, temperature=2.0)

@@ -78,5 +78,7 @@ def test_of_a_long_conversation_the_oldest_goes_first_and_later_answers_are_stil
 def test_a_row_that_is_too_long_can_stop_the_run_with_the_count_and_the_longest(tokenizer: Any) -> None:
     rows = [chat(2), chat(60), chat(90)]
     longest = length(tokenizer, rows[2])
-    with pytest.raises(TrainingError, match=rf"2 of 3 rows are longer than 64 tokens \(the longest has {longest}\)"):
+    with pytest.raises(
+        TrainingError, match=rf"2 of 3 rows are longer than 64 tokens \(`training\.max_length`\) \(the longest has {longest}\)"
+    ):
         encode_rows(tokenizer, rows, max_length=64, too_long="refuse")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from potstill.models.decoding import Prompt
 from potstill.training.on_policy.buffer import Rollout
@@ -30,9 +31,10 @@ class Writing:
         return Prompt(ids, min(self.max_new_tokens, self.max_length - len(ids)), self.temperature, self.top_p, seed)
 
 
-def write(model: TransformersModel, prompts: Sequence[Prompt], step: int) -> list[Rollout]:
+def write(model: TransformersModel, prompts: Sequence[Prompt], step: int, *, unknown: NDArray[np.int64] | None = None) -> list[Rollout]:
     """What the model's weights as they are now make of each prompt, in order; asked in batches of like length.
 
+    It ends before the first of the tokens that are `unknown` to the teacher who is to read it.
     The weights are those that are trained, not a copy. They run in eval mode and without gradients; their mode and torch's random numbers
     are as before afterwards. Raises ModelError where memory does not hold one prompt.
     """
@@ -48,7 +50,14 @@ def write(model: TransformersModel, prompts: Sequence[Prompt], step: int) -> lis
                     asked = list(prompts[place].ids)
                     # Where to stop is the student's decision too, and the teacher has a say in it.
                     stop = [] if written.stop_id is None else [written.stop_id]
-                    found[place] = Rollout(np.array([*asked, *written.ids, *stop], dtype=np.int32), len(asked), step)
+                    text = _known(np.array([*written.ids, *stop], dtype=np.int32), unknown)
+                    found[place] = Rollout(np.concatenate([np.array(asked, dtype=np.int32), text]), len(asked), step)
     finally:
         module.train(was_training)
     return [found[place] for place in range(len(prompts))]
+
+
+def _known(ids: NDArray[np.int32], unknown: NDArray[np.int64] | None) -> NDArray[np.int32]:
+    if unknown is None or not (is_foreign := np.isin(ids, unknown)).any():
+        return ids
+    return ids[: is_foreign.argmax()]

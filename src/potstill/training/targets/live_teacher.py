@@ -72,6 +72,14 @@ class LiveTeacher:
 
         return logits
 
+    @property
+    def unknown(self) -> NDArray[np.int64] | None:
+        """Ids of the student's tokens that this teacher cannot read: it has none for them, or its table ends earlier."""
+        if self._lacks_V is not None:
+            return self._lacks_V.nonzero()[:, 0].cpu().numpy()
+        known = self.module.get_input_embeddings().weight.shape[0]
+        return np.arange(known, self.vocabulary) if self._ids_V is None and known < self.vocabulary else None
+
     def watch(self, layers: Sequence[int], parts: Sequence[Part]) -> None:
         """Remember, of each batch from now on, what goes on in these layers, until `states` is asked for it. Raises what Capture raises."""
         self._capture = Capture(self.module, layers, parts)
