@@ -74,22 +74,27 @@ def main() -> None:
     teacher = load_teacher().module
     bf16 = choose_precision(teacher) == "bfloat16"
     known: dict[Size, float] = {}
-    figure, axes = plt.subplots(1, len(VARIED), figsize=(13, 3), sharey=True, layout="constrained")
     found = {}
-    for axis, (label, (name, values, unit)) in zip(axes, VARIED.items(), strict=True):
+    for label, (name, values, unit) in VARIED.items():
         for size in sizes(name, values):
             if size not in known:
                 known[size] = tokens_per_s(teacher, size, chosen.steps, bf16)
-        speeds = [known[size] for size in sizes(name, values)]
-        places = [value * unit for value in values]
-        found[label] = {place: round(speed, 1) for place, speed in zip(places, speeds, strict=True)}
-        axis.plot(places, speeds, marker="o")
-        axis.set(xlabel=label, xscale="log", ylim=(0, None), xticks=places, xticklabels=[f"{place:,}" for place in places])
+        found[label] = {value * unit: round(known[size], 1) for value, size in zip(values, sizes(name, values), strict=True)}
+    draw(found, chosen.picture)
+    show({"tokens_per_s": found, "steps": chosen.steps, "bfloat16": bf16})
+
+
+def draw(found: dict[str, dict[int, float]], picture: Path) -> None:
+    """Tokens/s over each size."""
+    figure, axes = plt.subplots(1, len(found), figsize=(13, 3.4), sharey=True, layout="constrained")
+    for axis, (label, speeds) in zip(axes, found.items(), strict=True):
+        axis.plot(list(speeds), list(speeds.values()), marker="o")
+        axis.set(xlabel=label, xscale="log", xticks=list(speeds), xticklabels=[f"{place:,}" for place in speeds])
+        axis.tick_params(axis="x", rotation=45)
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("tokens/s")
-    figure.savefig(chosen.picture)
-    show({"tokens_per_s": found, "steps": chosen.steps, "bfloat16": bf16})
+    axes[0].set(ylabel="tokens/s", ylim=(0, 1.05 * max(max(speeds.values()) for speeds in found.values())))
+    figure.savefig(picture)
 
 
 if __name__ == "__main__":
