@@ -37,7 +37,7 @@ class Capture:
         if stack is None:
             raise CapabilityError(f"{type(module).__name__} holds no list of its layers, so they cannot be matched; choose another model")
         found = module.get_submodule(stack)
-        self._taps = [((layer, part), *_tap(found[layer], part, layer)) for layer in layers for part in parts]
+        self._taps = [((layer, part), *_tap(found[layer], part, layer)) for layer in dict.fromkeys(layers) for part in parts]
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[States]:

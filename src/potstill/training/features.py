@@ -41,23 +41,15 @@ class FeatureMatching(nn.Module):
     def __init__(self, student: Any, teacher: LiveTeacher, spec: FeaturesSpec, pairs: Pairs, *, seed: int = 0) -> None:
         super().__init__()
         self._spec, self._teacher, self._pairs, parts = spec, teacher, pairs, _parts(spec)
-        if spec.attention != "none":
-            show_attention(student)
-            show_attention(teacher.module)
-        layers, taught = [layer for layer, _ in pairs], list(dict.fromkeys(layer for _, layer in pairs))
-        seen, wanted = try_out(student, layers, parts), try_out(teacher.module, taught, parts)
-        self._capture = Capture(student, layers, parts)
-        teacher.watch(taught, parts)
+        seen, wanted, self._relation_heads = look_inside(student, teacher.module, spec, pairs)
+        self._capture = Capture(student, [layer for layer, _ in pairs], parts)
+        teacher.watch([layer for _, layer in pairs], parts)
         generator = torch.Generator().manual_seed(seed)
         self.projections = nn.ModuleList(
             _projection(seen[own, "hidden"].shape[-1], wanted[other, "hidden"].shape[-1], generator, always=spec.project == "always")
             for own, other in pairs
             if spec.hidden != "none"
         )
-        if spec.attention != "none" and spec.attention_heads == "each":
-            _check_heads(seen, wanted, pairs)
-        widths = [found.shape[-1] for states in (seen, wanted) for (_, part), found in states.items() if part in spec.relations]
-        self._relation_heads = _relation_heads(spec, teacher.module.config.get_text_config().num_attention_heads, widths)
 
     def watching(self) -> AbstractContextManager[States]:
         """What the student's matched layers do until the block ends."""
@@ -128,6 +120,24 @@ class Places:
     def of_maps(self, maps_BHTT: Tensor) -> Tensor:
         """(N, H, T): where each of them looks."""
         return maps_BHTT.transpose(1, 2).flatten(0, 1).index_select(0, self.positions_N)
+
+
+def look_inside(student: Any, teacher: Any, spec: FeaturesSpec, pairs: Pairs) -> tuple[States, States, int]:
+    """What is matched in student and teacher, over a few tokens, and in how many heads relations are cut.
+
+    Both models show their attention afterwards, where that is matched. What their weights say does not matter. Raises CapabilityError
+    where the two cannot be matched so.
+    """
+    parts = _parts(spec)
+    if spec.attention != "none":
+        show_attention(student)
+        show_attention(teacher)
+    seen = try_out(student, [layer for layer, _ in pairs], parts)
+    wanted = try_out(teacher, [layer for _, layer in pairs], parts)
+    if spec.attention != "none" and spec.attention_heads == "each":
+        _check_heads(seen, wanted, pairs)
+    widths = [found.shape[-1] for states in (seen, wanted) for (_, part), found in states.items() if part in spec.relations]
+    return seen, wanted, _relation_heads(spec, teacher.config.get_text_config().num_attention_heads, widths)
 
 
 def matched_layers(spec: FeaturesSpec, student: int, teacher: int, cut_from: Sequence[int] | None) -> Pairs:

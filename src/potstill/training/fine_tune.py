@@ -22,6 +22,7 @@ from potstill.training.batches import LengthBatches, TokenRows, most_rows_of_a_p
 from potstill.training.folders import Checkpoints, recover_folder, replace_folder
 from potstill.training.history import Log, MetricsFile, best, checkpoint_log, scored, without_progress
 from potstill.training.learner import pad_id
+from potstill.training.notices import tell_idle_patience, tell_left_out, tell_rollouts
 from potstill.training.objectives.base import Lesson, Objective, Teaching
 from potstill.training.rows import EncodedRows, Limit, Positions, encode_rows
 from potstill.training.settings import auto_batch_size, auto_learning_rate, evaluation_steps, warmup_steps
@@ -151,7 +152,7 @@ def encode_job(job: FineTuning, tokenizer: Any, config: Any) -> EncodedRows:
     """The token rows of a training whose student has this tokenizer and config; says which are left out. Raises TrainingError."""
     limit = _longest(job, config)
     encoded = encode_rows(tokenizer, job.rows, max_length=limit, positions=job.positions, too_long=job.training.too_long)
-    _tell_left_out(job, encoded, limit)
+    tell_left_out(job, encoded, limit)
     return replace(encoded, rows=job.weigh(encoded.rows))
 
 
@@ -195,46 +196,13 @@ def _rollout_source(job: FineTuning, weights: Weights, encoded: EncodedRows, pla
     )
 
 
-def _tell_left_out(job: FineTuning, encoded: EncodedRows, limit: Limit) -> None:
-    if encoded.too_long:
-        rows = len(encoded.rows) + encoded.too_long
-        job.events.warn(f"{encoded.too_long} of {rows} rows are longer than {limit}, and are left out")
-    if encoded.cut:
-        cut = f"{encoded.cut} of {len(encoded.rows)} rows were longer than {limit}"
-        job.events.warn(f"{cut}, and have lost the beginning of their prompts (`{job.section}.too_long: cut_left`)")
-    if encoded.without_answer:
-        job.events.warn(f"{encoded.without_answer} rows hold no answer to learn from, and are left out")
-
-
-def _tell_idle_patience(job: FineTuning) -> None:
-    patience, evaluations = job.training.patience, job.training.evaluations
-    # A resolved spec names every key: what differs from the default was asked for.
-    if patience != TrainingSpec.model_fields["patience"].default and patience >= evaluations - 1:
-        job.events.warn(
-            f"`{job.section}.patience` of {patience} never ends a training of {evaluations} evaluations early; "
-            f"set `{job.section}.evaluations` to {patience + 2} or more, or a lower patience"
-        )
-
-
-def _tell_rollouts(job: FineTuning) -> None:
-    if job.rollouts is None:
-        if job.training.on_policy != OnPolicySpec() and job.training.objective != "on_policy":
-            job.events.warn("`training.on_policy` acts with `training.objective: on_policy` alone, and is not used")
-        return
-    several = sum(len(row.trained_turns) > 1 for row in job.rows)
-    if several:
-        job.events.info(
-            f"{several} of {len(job.rows)} rows have several answers: the student writes the last one anew, after the others as they stand"
-        )
-
-
 def _train(job: FineTuning, student: _Learning, lesson: Lesson, plan: _Plan) -> Log:
     """The log of the whole training, earlier attempts included."""
     newest, step, log = _standing(job, plan)
     if _is_over(job, plan, step, log):
         return log
-    _tell_idle_patience(job)
-    _tell_rollouts(job)
+    tell_idle_patience(job)
+    tell_rollouts(job)
     from potstill.training.reporter import Reporter, Schedule
     from potstill.training.trainer import DistillationTrainer
 
@@ -290,14 +258,16 @@ def _higher_is_better(job: FineTuning) -> bool:
 @contextlib.contextmanager
 def _memory_advice(plan: _Plan, trainer: DistillationTrainer, rows: TokenRows, job: FineTuning) -> Iterator[None]:
     """Warn where memory will hardly do, and say what would where it runs out: torch has an error of its own, or a plain one's words."""
-    from potstill.training.memory import Room, free_bytes, room
+    from potstill.training.memory import Room, free_bytes, make_room
 
     learner, together, found = trainer.model, plan.batches.micro_batch_size, Room(None, 0)
     if learner.student.device.type == "cpu":
         together = min(together, most_rows_of_a_part(rows.lengths))
     try:
         with trainer.accelerator.autocast():
-            found = room(learner, rows, pad_id(learner), free_bytes(learner.student.device))
+            found, twice = make_room(learner, rows, pad_id(learner), free_bytes(learner.student.device))
+        if twice:
+            job.events.warn("memory does not hold one of the longest rows: what layers compute is computed twice (gradient checkpointing)")
         if found.rows is not None and found.rows < together:
             job.events.warn(f"memory may run out with {together} rows at a time; {found.advice(together, job.section)}")
         yield

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from potstill.errors import ModelError
+from potstill.errors import CapabilityError, ModelError
 from potstill.models.load import weights_of
 from potstill.models.locate import is_local
 from potstill.models.look_up import LocalModel, device_problem, look_up, missing_packages
@@ -74,7 +74,10 @@ def _problems(spec: RunSpec, teacher: LocalModel | None, origin: LocalModel | No
         yield from (f"student: {problem}" for problem in origin.problems if problem not in known)
         yield from _student_problems(spec, origin)
         yield from _size_problems(spec, teacher, origin)
-    yield from target_problems(spec, teacher, origin)
+    found = list(target_problems(spec, teacher, origin))
+    yield from found
+    if spec.training.objective == "features" and not found and teacher is not None and origin is not None:
+        yield from filter(None, [_features_problem(spec, teacher, origin)])
 
 
 def _student_problems(spec: RunSpec, origin: LocalModel) -> Iterator[str]:
@@ -99,6 +102,43 @@ def _adapter_problem(spec: RunSpec, origin: LocalModel) -> str | None:
     if lora is None or lora.modules == "all" or origin.place is None or origin.problems or missing_packages() is not None:
         return None
     return lacking_layers(lora, _layers_of(origin.place, bool(spec.student.trust_remote_code)), origin.name)
+
+
+def _features_problem(spec: RunSpec, teacher: LocalModel, origin: LocalModel) -> str | None:
+    """What keeps two models from being matched inside, found on one layer of each; None too where that cannot be known here.
+
+    This takes torch, and a moment: few specs match features, and a teacher's answers for nothing would take longer.
+    """
+    if missing_packages() is not None or teacher.problems or origin.problems:
+        return None
+    if teacher.place is None or origin.place is None or teacher.layers is None or origin.layers is None:
+        return None
+    from potstill.training.carve import evenly_spaced
+    from potstill.training.features import look_inside, matched_layers
+
+    carve, is_the_teacher = spec.student.carve, origin.place == teacher.place
+    kept = tuple(range(origin.layers)) if carve is None else evenly_spaced(origin.layers, carve.layers)
+    layer, other = matched_layers(spec.training.features, len(kept), teacher.layers, kept if is_the_teacher else None)[0]
+    theirs = _one_layer(teacher.place, bool(spec.teacher.trust_remote_code), other)
+    own = _one_layer(origin.place, bool((spec.teacher if is_the_teacher else spec.student).trust_remote_code), kept[layer])
+    try:
+        look_inside(own, theirs, spec.training.features, [(0, 0)])
+    except CapabilityError as error:
+        return str(error)
+    return None
+
+
+def _one_layer(place: Path, trusted: bool, layer: int) -> Any:
+    """A model like the one at `place`, of that layer and a few tokens alone, with weights that say nothing."""
+    import numpy as np
+    import torch
+
+    from potstill.models.reading import read_empty
+    from potstill.training.carve import carved_config
+
+    empty = read_empty(place, trusted)
+    with torch.random.fork_rng():
+        return type(empty)._from_config(carved_config(empty.config, [layer], np.arange(8)), dtype=torch.float32)
 
 
 @lru_cache(maxsize=4)

@@ -52,6 +52,20 @@ def room(learner: Learner, rows: TokenRows, pad_id: int, free: int | None) -> Ro
     return Room(max(0, left // max(row, 1)), row)
 
 
+def make_room(learner: Learner, rows: TokenRows, pad_id: int, free: int | None) -> tuple[Room, bool]:
+    """`room`; and whether layers keep only what goes into them from now on, and compute the rest a second time in the backward pass
+    (gradient checkpointing): so it is where not one row would fit otherwise, and the student knows how. It takes longer.
+
+    Features are looked at while layers compute, and so rule it out. The learner is in training mode afterwards.
+    """
+    learner.train()
+    found = room(learner, rows, pad_id, free)
+    if found.rows != 0 or learner.features is not None or not learner.student.supports_gradient_checkpointing:
+        return found, False
+    learner.student.gradient_checkpointing_enable({"use_reentrant": False})
+    return room(learner, rows, pad_id, free), True
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Memory of a device that is free now; None where nobody says."""
     if device.type == "cuda":

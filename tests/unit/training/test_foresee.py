@@ -83,6 +83,31 @@ def test_weights_that_are_no_numbers_stop_a_run_before_an_endpoint_is_paid(tenso
         stage.preflight(open_run(spec_of(ENDPOINT, {"model": str(model)}), tmp_path / "run"))
 
 
+FEATURES = {
+    "heads that cannot be paired": (
+        {"attention": "kl", "attention_heads": "each"},
+        {"num_attention_heads": 2},
+        "attention heads, the teacher's",
+    ),
+    "attention that is dropped out": ({"attention": "kl"}, {"attention_dropout": 0.1}, "drops out attention"),
+    "relations that cannot be cut so": ({"relations": ["query"], "relation_heads": 7}, {}, "cannot be cut in as many parts"),
+}
+
+
+@pytest.mark.parametrize("case", FEATURES)
+def test_features_that_cannot_be_matched_are_known_before_the_teacher_answers(case: str, model: Path, tmp_path: Path) -> None:
+    features, config, words = FEATURES[case]
+    student = Path(shutil.copytree(model, tmp_path / "student"))
+    edit_json(student / "config.json", **config)
+    sound, spoilt = (
+        spec_of({"model": str(model)}, {"model": str(folder)}, training={"objective": "features", "features": asked})
+        for folder, asked in ((model, {"attention": "kl", "relations": ["query"]}), (student, features))
+    )
+    assert foresee(sound).problems == ()
+    [problem] = foresee(spoilt).problems
+    assert words in problem
+
+
 @pytest.mark.parametrize("kind", ["top_k", "sampled"])
 def test_what_is_cached_is_one_teachers(kind: str, model: Path) -> None:
     teachers = [{"model": str(model)}, {"name": "other", "model": str(model)}]

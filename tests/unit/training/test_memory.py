@@ -10,7 +10,7 @@ from potstill.training.adapters import add_adapters
 from potstill.training.batches import TokenRows, collate, most_rows_of_a_part
 from potstill.training.kernel import LOGIT_BYTES
 from potstill.training.learner import Learner, pad_id
-from potstill.training.memory import Room, free_bytes, room
+from potstill.training.memory import Room, free_bytes, make_room, room
 from potstill.training.objectives import OBJECTIVES, Ingredients
 
 MOST = 2**40
@@ -55,6 +55,22 @@ def test_adapters_leave_more_room_than_whole_weights():
     free = 12 * sum(weight.numel() for weight in whole.parameters()) + 4 * LOGIT_BYTES
     assert room(whole, rows(32), pad_id(whole), free).rows == 0
     assert room(adapted, rows(32), pad_id(adapted), free).rows > 0
+
+
+def test_where_not_one_row_fits_layers_keep_what_goes_into_them_alone_and_gradients_stay_the_same():
+    plain, short_of_memory = learner(), learner()
+    batch = collate([rows(32)[0]], 0)
+    weights = 12 * sum(weight.numel() for weight in plain.parameters()) + 4 * LOGIT_BYTES
+    whole = room(plain, rows(32), pad_id(plain), MOST).row_bytes
+    assert make_room(plain, rows(32), pad_id(plain), weights + whole) == (Room(1, whole), False)
+    found, twice = make_room(short_of_memory, rows(32), pad_id(short_of_memory), weights + whole // 2)
+    assert twice
+    assert found.rows > 0
+    assert found.row_bytes < whole / 2
+    for model in (plain, short_of_memory):
+        model(batch).backward()
+    for ours, theirs in zip(short_of_memory.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.to_dense(), theirs.grad.to_dense())
 
 
 def test_counting_changes_neither_gradients_nor_random_numbers():
