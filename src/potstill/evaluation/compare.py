@@ -34,7 +34,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Scores by system and metric, and estimates by metric, system and name (`retention`, `gain`, `gap_recovered`, `over_sft`).
+    """Scores by system and metric, and estimates by metric, system and name (`retention`, `gain`, `gap_recovered`, `over_<system>`).
 
     `units` is how many rows, or groups of rows, intervals are drawn from.
     """
@@ -102,8 +102,8 @@ def comparison(scored: Sequence[Scored], clusters: IntArray, settings: Bootstrap
     """Systems side by side, metric by metric, with paired bootstrap intervals; rows of one cluster are drawn together.
 
     Retention is score / teacher's score (for each system but the teacher); gain is score − baseline's score; gap recovered is
-    (score − baseline's) / (teacher's − baseline's), for each system but those two; over sft is the student's score − that of the plain one
-    beside it. A ratio is undefined where its denominator is not above zero.
+    (score − baseline's) / (teacher's − baseline's), for each system but those two; over_<system> is the student's score − that of the plain
+    one beside it (`over_sft`), or of another that the spec compares with. A ratio is undefined where its denominator is not above zero.
     """
     units = int(clusters.max()) + 1
 
@@ -152,8 +152,9 @@ def _estimates(system: str, figures: dict[str, Figure], units: int, settings: Bo
         found["gain"] = _estimate([own, baseline], np.subtract, units, settings)
         if teacher is not None:
             found["gap_recovered"] = _estimate([own, baseline, teacher], _gap_recovered, units, settings)
-    if system == STUDENT and SFT in figures:
-        found["over_sft"] = _estimate([own, figures[SFT]], np.subtract, units, settings)
+    if system == STUDENT:
+        others = (name for name in figures if name not in (TEACHER, BASELINE, STUDENT))
+        found |= {f"over_{name}": _estimate([own, figures[name]], np.subtract, units, settings) for name in others}
     return found
 
 

@@ -6,7 +6,7 @@ A pair is won by who is preferred in both orders; a preference that follows the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from potstill.errors import ModelError
 from potstill.evaluation.compare import STUDENT, TEACHER, score_to_json
+from potstill.evaluation.human import PREFERRED, Preference
 from potstill.evaluation.intervals import cluster_rows, percentile_interval, ratio
 from potstill.evaluation.predict import Question, Reply
 from potstill.evaluation.resampling import Bootstrap, Column, resample_figures
 from potstill.evaluation.score import Replies
+from potstill.evaluation.sums import FloatArray
 from potstill.models.ask import ask_async
 from potstill.models.base import Model
 from potstill.models.budget import Budget
@@ -159,6 +161,50 @@ def judged_to_json(
         "agreement_with_references": _agreement(pairs, replies, metric, settings) if metric is not None else None,
         "dollars": dollars,
     }
+
+
+def human_to_json(pairs: Sequence[Pair], preferences: Mapping[str, Preference], replies: Replies, settings: Bootstrap) -> dict[str, Any]:
+    """How far the judge prefers whom people prefer, as `scores.json` holds it.
+
+    Counted are pairs that the judge was asked about and decided, and people, too; not those whose answers have changed since people saw
+    them (`other_answers`). `agreement` is the share of equal words (student, tie, teacher), `kappa` Cohen's: what of it is more than
+    chance (Cohen 1960, eq. 1). Both None where there is no such pair.
+    """
+    known = [(pair, preferences[pair.question.id]) for pair in pairs if pair.question.id in preferences]
+    known = [(pair, said) for pair, said in known if pair.asked and pair.outcome != "abstain"]
+    same = [(pair, said) for pair, said in known if _saw(said, pair, replies)]
+    counts = {"labelled": len(preferences), "pairs": len(same), "other_answers": len(known) - len(same)}
+    if not same:
+        return {**counts, "agreement": None, "kappa": None}
+    clusters = cluster_rows([pair.question.group for pair, _ in same])
+    places = [PREFERRED.index(pair.outcome) * 3 + PREFERRED.index(said.preferred) for pair, said in same]
+    columns = [Column(np.eye(9), value, np.array(places)) for value in (_share, _kappa)]
+    draws, units = resample_figures(columns, clusters, settings), int(clusters.max()) + 1
+    scores = [
+        Score(name, column.figure(), len(same), percentile_interval(drawn, units, settings))
+        for name, column, drawn in zip(("agreement", "kappa"), columns, draws.T, strict=True)
+    ]
+    return {**counts, **{score.metric: score_to_json(score) for score in scores}}
+
+
+def _saw(said: Preference, pair: Pair, replies: Replies) -> bool:
+    """Whether people saw the answers that stand there now, as far as their file tells."""
+    now = {system: replies[system][pair.place] for system in said.seen}
+    return all(
+        text.strip() in ((now[system].answer or "").strip(), now[system].completion.text.strip()) for system, text in said.seen.items()
+    )
+
+
+def _share(totals: FloatArray) -> FloatArray:
+    """(..., 9) counts of the judge's word by people's -> (...): how often they are the same."""
+    return ratio(totals[..., ::4].sum(axis=-1), totals.sum(axis=-1))
+
+
+def _kappa(totals: FloatArray) -> FloatArray:
+    """(..., 9) -> (...): (observed − expected) / (1 − expected) of that share; undefined where both always say one and the same."""
+    table = totals.reshape(*totals.shape[:-1], 3, 3) / totals.sum(axis=-1)[..., None, None]
+    expected = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1)
+    return ratio(_share(totals) - expected, 1.0 - expected)
 
 
 def _agreement(pairs: Sequence[Pair], replies: Replies, metric: Metric, settings: Bootstrap) -> dict[str, object] | None:

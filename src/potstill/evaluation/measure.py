@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 from potstill.errors import ModelError, PotstillError
 from potstill.evaluation.energy import EnergyMeter, accelerator_counters, processor_counters
 from potstill.evaluation.latency import Timed, time_each
-from potstill.evaluation.memory import count_weights, disk_bytes, process_memory, reset_peak, shipped_bytes, storage_format
+from potstill.evaluation.memory import count_weights, disk_bytes, peaks_of, process_memory, reset_peak, shipped_bytes, storage_format
 from potstill.evaluation.throughput import Batch, serve_batches
 from potstill.models.base import Model
 from potstill.models.folder import check_folder
@@ -82,8 +82,9 @@ def measure_alone(request: MeasureRequest, on_answers: Callable[[int], None] = l
 
     Keys: `answers` (a Timed each, None: failed), `load_s`, `threads`, `device`; `parameters`, `weights_bytes`, `disk_bytes`, `storage`
     (the numbers' format there), `shipped_bytes` (None: what is measured is what was published); `empty_bytes` (resident with all
-    libraries, before the model was loaded), `peak_bytes` (most while answering one at a time), `peak_above_empty_bytes`,
-    `peak_loading_bytes` (most before that), `anonymous_bytes`, `file_bytes` (resident after the last of those answers), `peak_gpu_bytes`;
+    libraries, before the model was loaded), `peak_bytes` (most while answering one at a time), `peak_above_empty_bytes` (both None where
+    the peak of loading cannot be told apart), `peak_loading_bytes` (most before that), `anonymous_bytes`, `file_bytes` (resident after the
+    last of those answers), `peak_gpu_bytes`;
     `energy_joules_per_request`, `energy_counted`; `batches` (by level, those of `serve_batches`). None where the system does not tell.
     Raises ModelError where the model cannot be loaded or the process dies.
     """
@@ -134,14 +135,14 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
     model = load_local(request.weights, batch_size=max((1, *request.levels)))
     load_s = time.perf_counter() - started
     meter = EnergyMeter([*processor_counters(), *accelerator_counters(_accelerator(model.module))])
-    loading, answered = process_memory(), 0
+    loading, answered, apart = process_memory(), 0, False
 
     def on_answer() -> None:
-        nonlocal answered, loading
+        nonlocal answered, apart, loading
         answered += 1
         if answered == request.warm_up:
             loading = process_memory()
-            _count_from_here(meter)
+            apart = _count_from_here(meter)
         _tell(results, {"answered": 1})
 
     answers = await time_each(model, request.requests, warm_up=request.warm_up, on_answer=on_answer)
@@ -149,7 +150,7 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
     peak_gpu = torch.cuda.max_memory_allocated(model.module.device) if model.module.device.type == "cuda" else None
     parameters, weights_bytes = count_weights(model.module)
     device = _device_name(model.module)
-    above = None if full.peak is None or empty.resident is None else full.peak - empty.resident
+    peaks = peaks_of(empty, full, apart=apart)
     batches = await _levels(model, request, results)
     await model.close()
     return {
@@ -163,8 +164,7 @@ async def _measure(request: MeasureRequest, results: IO[str]) -> dict[str, Any]:
         "storage": storage_format(path),
         "shipped_bytes": shipped_bytes(request.weights),
         "empty_bytes": empty.resident,
-        "peak_bytes": full.peak,
-        "peak_above_empty_bytes": above,
+        **peaks,
         "peak_loading_bytes": loading.peak,
         "anonymous_bytes": full.anonymous,
         "file_bytes": full.file,
@@ -203,14 +203,15 @@ def _batches(level: dict[str, Any]) -> list[Batch]:
     return [Batch(batch["seconds"], tuple(batch["tokens"])) for batch in level["batches"]]
 
 
-def _count_from_here(meter: EnergyMeter) -> None:
-    """What loading and the first answers took is over."""
+def _count_from_here(meter: EnergyMeter) -> bool:
+    """What loading and the first answers took is over; False where the system goes on counting their peak."""
     import torch
 
-    reset_peak()
+    apart = reset_peak()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     meter.start()
+    return apart
 
 
 def _accelerator(module: nn.Module) -> str | None:

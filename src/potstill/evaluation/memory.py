@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _STATUS = Path("/proc/self/status")
-_CLEAR_REFS = Path("/proc/self/clear_refs")
+CLEAR_REFS = Path("/proc/self/clear_refs")
 _NUMBERS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 Sizes = dict[str, int | None]
@@ -52,13 +52,23 @@ def process_memory() -> ProcessMemory:
     return ProcessMemory(resident, peak, anonymous, file)
 
 
-def reset_peak() -> bool:
+def reset_peak(clear_refs: Path = CLEAR_REFS) -> bool:
     """Let `peak` count from now; False where the system cannot (no Linux, or a container that forbids it)."""
     try:
-        _CLEAR_REFS.write_text("5")
+        clear_refs.write_text("5")
     except OSError:
         return False
     return True
+
+
+def peaks_of(empty: ProcessMemory, full: ProcessMemory, *, apart: bool) -> Sizes:
+    """`peak_bytes` and `peak_above_empty_bytes` of answering, from memory before the model was loaded and after the last answer.
+
+    None where the system does not tell, and where the peak was not reset in between (`apart`): it may be that of loading.
+    """
+    peak = full.peak if apart else None
+    above = None if peak is None or empty.resident is None else peak - empty.resident
+    return {"peak_bytes": peak, "peak_above_empty_bytes": above}
 
 
 def profile_memory(model: Model | Path) -> Sizes:

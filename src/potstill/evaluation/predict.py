@@ -11,7 +11,7 @@ from potstill.evaluation.probabilities import MOST_TOKENS, LabelWays
 from potstill.models.ask import ask_async
 from potstill.models.base import Model
 from potstill.models.budget import Budget
-from potstill.records import Completion, Example, Message, Request, Sampling
+from potstill.records import Completion, Example, Message, Request, Sampling, Usage
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
 from potstill.tasks.base import Task
@@ -40,7 +40,8 @@ class Reply:
 
     `failed`: no answer arrived; such a question is not scored, which is not the same as wrong. `no_room`: the question does not fit
     the model's context; what a model cannot take it cannot answer, and that is wrong. `probabilities` are those of a closed label set, by
-    label, where the model told them. `requests` are what was asked to get it, in order.
+    label, where the model told them. `requests` are what was asked to get it, in order, and `usages` what each of
+    several calls has read and written (empty: the completion's own call was the only one).
     """
 
     completion: Completion
@@ -49,6 +50,13 @@ class Reply:
     no_room: bool = False
     probabilities: tuple[tuple[str, float], ...] = ()
     requests: tuple[Request, ...] = field(default=(), repr=False, compare=False)
+    usages: tuple[Usage, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of all that was asked to get it; None where those of a call are not known."""
+        usages = self.usages or (self.completion.usage,)
+        return sum(usages, Usage()) if all(usage.input_tokens for usage in usages) else None
 
     def prediction(self, references: tuple[str, ...]) -> Prediction:
         """The reply as metrics take it."""

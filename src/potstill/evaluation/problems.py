@@ -6,7 +6,8 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from potstill.errors import PotstillError
+from potstill.errors import DataError, PotstillError
+from potstill.evaluation.human import read_preferences
 from potstill.models.load import endpoint_of, weights_of
 from potstill.models.locate import ECHO, is_local
 from potstill.models.look_up import look_up
@@ -79,6 +80,11 @@ def _judge_problems(spec: RunSpec) -> Iterator[str]:
         if _who(judge.model) in judged:
             yield f"`evaluation.judge`: {judge.model.title} is {judged[_who(judge.model)]} itself, and {ITSELF}"
     yield from (f"`evaluation.judge`: {problem}" for problem in _model_problems(spec, judge.model))
+    if judge.human is not None:
+        try:
+            read_preferences(judge.human)
+        except DataError as error:
+            yield str(error)
 
 
 def _who(model: TeacherSpec) -> tuple[str | None, str]:

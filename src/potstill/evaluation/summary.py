@@ -119,9 +119,8 @@ def _study(answers: Answers, settings: Bootstrap) -> tuple[Comparison | None, Co
 
 
 def _mean_tokens(replies: Sequence[Reply]) -> dict[str, float] | None:
-    """Tokens `read` and `written` a question, in the system's own tokens; None where they are not known."""
-    usages = [reply.completion.usage for reply in replies if not (reply.failed or reply.no_room)]
-    usages = [usage for usage in usages if usage.input_tokens]
+    """Tokens `read` and `written` a question, in all its calls, in the system's own tokens; None where they are not known."""
+    usages = [usage for reply in replies if not (reply.failed or reply.no_room) and (usage := reply.usage) is not None]
     if not usages:
         return None
     return {"read": fmean(usage.input_tokens for usage in usages), "written": fmean(usage.output_tokens for usage in usages)}

@@ -13,7 +13,7 @@ from potstill.models.budget import Budget
 from potstill.models.questions import request_key
 from potstill.models.talk import Answered, Seat, Talk, together
 from potstill.models.talk import Reply as Said
-from potstill.records import Request, Sampling
+from potstill.records import Sampling
 from potstill.store.events import Progress
 from potstill.store.ledger import Ledger
 from potstill.store.run import Run
@@ -64,7 +64,7 @@ async def ask_as_taught(
     budget: Budget | None = None,
 ) -> list[Reply]:
     """Replies in the order of the questions, each with all that was asked for it. Raises as `ask_questions` does."""
-    asked: list[tuple[Request, ...]] = [()] * len(questions)
+    asked: list[tuple[Answered, ...]] = [()] * len(questions)
     noted = (_noting(talk, place, asked) for place, talk in enumerate(talks_of(prompting, greedy_seat(model, task), questions)))
     talk = together(list(noted), last=False)
     try:
@@ -75,13 +75,13 @@ async def ask_as_taught(
     except StopIteration as end:
         said: list[Said] = end.value
     local = model.capabilities.logits
-    replies = [_read(task, one, requests, ledger, local=local) for one, requests in zip(said, asked, strict=True)]
+    replies = [_read(task, one, answered, ledger, local=local) for one, answered in zip(said, asked, strict=True)]
     require_some(model, replies)
     return replies
 
 
-def _noting(talk: Talk[Said], place: int, asked: list[tuple[Request, ...]]) -> Talk[Said]:
-    """The talk, whose questions are written down in their order."""
+def _noting(talk: Talk[Said], place: int, asked: list[tuple[Answered, ...]]) -> Talk[Said]:
+    """The talk, whose questions are written down in their order, with their answers."""
     answers: Sequence[Answered] | None = None
     while True:
         try:
@@ -89,15 +89,16 @@ def _noting(talk: Talk[Said], place: int, asked: list[tuple[Request, ...]]) -> T
         except StopIteration as end:
             result: Said = end.value
             return result
-        asked[place] += tuple(ask.request for ask in step.asks)
         answers = yield step
+        asked[place] += tuple(answers)
 
 
-def _read(task: Task, said: Said, requests: tuple[Request, ...], ledger: Ledger, *, local: bool) -> Reply:
+def _read(task: Task, said: Said, asked: tuple[Answered, ...], ledger: Ledger, *, local: bool) -> Reply:
     completion = ledger.get(said.key)
     assert completion is not None, "it was answered just now"
+    requests, usages = tuple(one.ask.request for one in asked), tuple(one.completion.usage for one in asked)
     if completion.finish_reason == "error":
-        return Reply(completion, None, failed=not local, no_room=local, requests=requests)
+        return Reply(completion, None, failed=not local, no_room=local, requests=requests, usages=usages)
     # Reasons that nothing tells from the answer are no answer, as they were none when the teacher taught.
     readable = not said.reasoned or said.told_apart or task.agreement in _CLOSED
-    return Reply(completion, task.parse(said.answer) if readable else None, requests=requests)
+    return Reply(completion, task.parse(said.answer) if readable else None, requests=requests, usages=usages)

@@ -189,4 +189,6 @@ def _titles(places: Sequence[Path]) -> Iterator[str]:
 
 
 def _key(question: dict[str, Any]) -> str:
-    return canonical([question["id"], question["messages"], question["references"]])
+    """The question itself, whatever system prompt the run put in front of it."""
+    said = [message for message in question["messages"] if message["role"] != "system"]
+    return canonical([question["id"], said, question["references"]])

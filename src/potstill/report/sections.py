@@ -8,7 +8,7 @@ from typing import Any
 
 from potstill.report.cost import cost_sentence
 from potstill.report.pictures import MEMORY, Report, memory_key, primary_title, systems_of
-from potstill.report.table import OVER_THE_WIRE, bracket_text, kept_text, measured
+from potstill.report.table import OVER_THE_WIRE, bracket_text, difference_text, kept_text, measured
 from potstill.report.trust import seal_sentence
 from potstill.report.units import (
     MISSING,
@@ -55,12 +55,27 @@ def estimate_grid(report: Report) -> Grid | None:
         student = systems.get("student", {})
         cells = (
             kept_text(student.get("retention")).removeprefix("kept "),
-            _gain_text(student.get("gain")),
+            difference_text(student.get("gain")),
             _share_text(student.get("gap_recovered")),
         )
         if student:
             rows.append((report["evaluation"]["metrics"][name]["title"], *cells))
     return _grid(("", "kept of the teacher's", "gained over the baseline", "of the gap recovered"), rows)
+
+
+def others_grid(report: Report) -> Grid | None:
+    """What else the spec compares with: its score, what that is of the teacher's, and the student's score less it."""
+    evaluation, rows = report["evaluation"], list[Cells]()
+    for name, found in evaluation["comparisons"].items():
+        for key, title in systems_of(report):
+            lead = found.get("student", {}).get(f"over_{key}")
+            if lead is None or key == "sft":
+                continue
+            score = _value_text(evaluation["systems"][key]["scores"].get(name))
+            rows.append(
+                (title, evaluation["metrics"][name]["title"], score, _share_text(found[key].get("retention")), difference_text(lead))
+            )
+    return _grid(("", "metric", "score", "of the teacher's", "student less this one"), rows, words=2)
 
 
 def macro_grid(report: Report) -> Grid | None:
@@ -106,6 +121,21 @@ def judge_notes(report: Report) -> list[str]:
     agreed = judge.get("agreement_with_references")
     if agreed and agreed["value"] is not None:
         notes.append(f"Where there are references, the judge agrees with them in {_score_text(agreed)}, n = {agreed['n']:,}.")
+    return [*notes, *_human_notes(judge.get("human"))]
+
+
+def _human_notes(human: dict[str, Any] | None) -> list[str]:
+    """How far the judge agrees with people, where a file holds what they preferred."""
+    if human is None:
+        return []
+    notes = []
+    if (agreed := human["agreement"]) is not None:
+        kappa = "" if human["kappa"]["value"] is None else f" (Cohen's kappa {_value_text(human['kappa'])})"
+        notes.append(f"People preferred whom the judge prefers in {_score_text(agreed)} of pairs{kappa}, n = {agreed['n']:,}.")
+    else:
+        notes.append("None of the pairs that people compared was decided by the judge.")
+    if human["other_answers"]:
+        notes.append(f"{human['other_answers']:,} pairs that people compared do not count: the answers are others now.")
     return notes
 
 
@@ -305,12 +335,6 @@ def _generation_failures(report: Report) -> Iterator[str]:
 
 def _grid(columns: Cells, rows: Sequence[Cells], words: int = 1) -> Grid | None:
     return Grid(columns, tuple(rows), words) if rows else None
-
-
-def _gain_text(gain: dict[str, Any] | None) -> str:
-    if gain is None or gain["value"] is None:
-        return MISSING
-    return f"{'+' if gain['value'] > 0 else ''}{score_text(gain['value'])}{bracket_text(gain['interval'])}"
 
 
 def _share_text(estimate: dict[str, Any] | None) -> str:

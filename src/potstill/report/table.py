@@ -126,6 +126,13 @@ def kept_text(retention: dict[str, Any] | None) -> str:
     return f"kept {percent_text(retention['value'])}{bracket_text(retention['interval'], 100)}"
 
 
+def difference_text(difference: dict[str, Any] | None) -> str:
+    """`+0.012 [−0.003, 0.027]`, signed; a dash where there is none."""
+    if difference is None or difference["value"] is None:
+        return MISSING
+    return f"{'+' if difference['value'] > 0 else ''}{score_text(difference['value'])}{bracket_text(difference['interval'])}"
+
+
 def bracket_text(interval: dict[str, Any] | None, scale: float = 1) -> str:
     """` [0.141, 0.172]`, with `scale` 100 ` [78, 91]`; empty where there is none."""
     if interval is None:
@@ -159,6 +166,7 @@ _MEASURES = (
     _Measure("latency p50", "p50_s", duration_text),
     _Measure("latency p95", "p95_s", duration_text),
     _Measure("time to first token", "first_token_s", duration_text),
+    _Measure("cold load", "load_s", duration_text, always=False),
     _Measure("tokens per answer", "tokens_per_answer", _rate_text),
     _Measure("tokens/s after the first", "tokens_per_s", _rate_text, speed_text),
     _Measure("parameters", "parameters", count_text),
@@ -167,7 +175,7 @@ _MEASURES = (
     _Measure("accelerator's memory", "peak_gpu_bytes", bytes_text, always=False),
     _Measure("disk", "disk_bytes", bytes_text),
     _Measure("most requests/s", "requests_per_s", _throughput_text, speed_text, always=False),
-    _Measure("joules per request", "energy_joules_per_request", _throughput_text, always=False),
+    _Measure("joules per request", "energy_joules_per_request", _throughput_text),
 )
 
 
@@ -177,7 +185,16 @@ def _metric_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple
         cells = [_score_cell(evaluation["systems"][system]["scores"].get(name)) for system in systems]
         retention = evaluation["comparisons"].get(name, {}).get("student", {}).get("retention")
         rows.append((metric["title"], *cells, kept_text(retention)))
+        rows += _lead_row(evaluation["comparisons"].get(name, {}).get("student", {}), systems)
     return rows
+
+
+def _lead_row(student: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The student's score less that of each other system that the spec compares with, under the score; only where there is one."""
+    leads = [None if system == "sft" else student.get(f"over_{system}") for system in systems]
+    if not any(leads):
+        return []
+    return [("  student less this one", *("" if lead is None else difference_text(lead) for lead in leads), "")]
 
 
 def _agreement_rows(report: dict[str, Any], systems: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -117,3 +117,14 @@ def test_the_difference_to_the_plain_student_is_paired_and_of_the_student_alone(
     assert over.interval.low >= 0
     assert found.estimates["exact"]["sft"] == {}
     assert compare(sft=9, student=9).estimates["exact"]["student"]["over_sft"].interval.high == 0
+
+
+def test_the_difference_to_each_other_system_is_paired_and_of_the_student_alone():
+    found = compare(teacher=16, baseline=2, student=12, tfidf=9, other=14)
+    student = found.estimates["exact"]["student"]
+    assert student["over_tfidf"].value == pytest.approx((12 - 9) / 20)
+    assert student["over_other"].value == pytest.approx((12 - 14) / 20)
+    # Paired: wherever the line is right the student is, too, and the other way round.
+    assert student["over_tfidf"].interval.low >= 0 >= student["over_other"].interval.high
+    assert {name for name in student if name.startswith("over_")} == {"over_tfidf", "over_other"}
+    assert set(found.estimates["exact"]["tfidf"]) == {"retention", "gain", "gap_recovered"}

@@ -1,10 +1,12 @@
-"""95 % intervals hold the truth in 93 to 97 of 100 simulated experiments, 2,000 each: scores, retention, gain, groups, slices."""
+"""95 % intervals hold the truth in 93 to 97 of 100 simulated experiments, 2,000 each: scores, ratios, gain, groups, slices."""
 
 import numpy as np
 import pytest
 
 from potstill.evaluation.intervals import percentile_interval, ratio
 from potstill.evaluation.resampling import Bootstrap, Column, resample
+from potstill.tasks.metrics import build_metric
+from potstill.tasks.metrics.base import Prediction
 
 EXPERIMENTS = 2_000
 
@@ -56,6 +58,27 @@ def gain(generator):
     return [column(one) for one in paired(generator, 150)], ROWS, np.subtract
 
 
+BASELINE = (0.3 - 0.1) / 0.8
+
+
+def gap_recovered(generator):
+    """A baseline that is right on 0.3 of the rows, the easy ones first, as the others are."""
+    hard, noise = generator.random(150), generator.random((3, 150))
+    right = [(0.8 * hard + 0.2 * own < bound).astype(float) for own, bound in zip(noise, (0.72, 0.3, 0.9), strict=True)]
+    return [column(one) for one in right], ROWS, lambda own, base, teacher: ratio(own - base, teacher - base)
+
+
+NAMES = ("a", "b", "c")
+MACRO_F1 = build_metric("macro_f1", NAMES)
+# Labels of 0.5, 0.3 and 0.2 of the rows, answered rightly in 0.85, 0.7 and 0.6 of them, and else by either other label.
+ANSWERED = np.array([(0.425, 0.0375, 0.0375), (0.045, 0.21, 0.045), (0.04, 0.04, 0.12)]).ravel()
+PAIRS = MACRO_F1.statistics([Prediction(answer, (gold,)) for gold in NAMES for answer in NAMES])
+
+
+def macro_f1(generator):
+    return [Column(PAIRS, MACRO_F1.value, generator.choice(9, 200, p=ANSWERED))], np.arange(200), lambda draws: draws
+
+
 def text_scores(generator):
     return [column(generator.beta(2, 5, 100))], np.arange(100), lambda draws: draws
 
@@ -63,6 +86,11 @@ def text_scores(generator):
 def grouped(generator):
     shared, own = generator.normal(1.0, 1.0, 40), generator.normal(0.0, 0.3, 200)
     return [column(np.repeat(shared, 5) + own)], np.arange(200) // 5, lambda draws: draws
+
+
+def few_groups(generator):
+    shared, own = generator.normal(1.0, 1.0, 12), generator.normal(0.0, 0.3, 120)
+    return [column(np.repeat(shared, 10) + own)], np.arange(120) // 10, lambda draws: draws
 
 
 def a_slice(generator):
@@ -76,8 +104,11 @@ def a_slice(generator):
         (accuracy, STUDENT),
         (retention, STUDENT / TEACHER),
         (gain, STUDENT - TEACHER),
+        (gap_recovered, (STUDENT - BASELINE) / (TEACHER - BASELINE)),
+        (macro_f1, float(MACRO_F1.value(ANSWERED @ PAIRS))),
         (text_scores, 2 / 7),
         (grouped, 1.0),
+        (few_groups, 1.0),
         (a_slice, 2 / 7),
     ],
     ids=lambda one: getattr(one, "__name__", ""),

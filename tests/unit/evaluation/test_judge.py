@@ -1,15 +1,17 @@
 """A judge compares student and teacher in both orders: a love of first places cancels, silence counts for nobody, each call is paid once."""
 
 import asyncio
+import json
 
 import pytest
 from examined import LABELS, run_to_examine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.errors import BudgetError, ModelError, SpecError
+from potstill.errors import BudgetError, DataError, ModelError, SpecError
 from potstill.evaluation import stage
-from potstill.evaluation.judge import judge_pairs, judged_to_json
+from potstill.evaluation.human import Preference, read_preferences
+from potstill.evaluation.judge import human_to_json, judge_pairs, judged_to_json
 from potstill.evaluation.predict import Question, Reply
 from potstill.evaluation.resampling import Bootstrap
 from potstill.models.echo import EchoModel
@@ -132,6 +134,70 @@ def test_the_judge_is_held_against_the_references_where_both_prefer_one(tmp_path
     assert without["agreement_with_references"] is None
 
 
+def preferred(words, **seen):
+    return {f"q{place}": Preference(word, seen) for place, word in enumerate(words)}
+
+
+def against_people(tmp_path, preferences):
+    """A judge that finds the student better in 8 of 20 pairs, the teacher in 8, and no difference in 4."""
+    one, other = [GOOD] * 8 + [BAD] * 8 + ["same"] * 4, [BAD] * 8 + [GOOD] * 8 + ["no better"] * 4
+    pairs, _ = hear(tmp_path, prefers(GOOD), one, other)
+    return human_to_json(pairs, preferences, {"student": replies(one), "teacher": replies(other)}, Bootstrap(400))
+
+
+def test_the_judge_is_held_against_people_and_its_kappa_is_cohen_s(tmp_path):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    people = ["student"] * 6 + ["tie"] * 2 + ["teacher"] * 7 + ["student"] + ["tie"] * 3 + ["teacher"]
+    found = against_people(tmp_path, preferred(people))
+    judge = ["student"] * 8 + ["teacher"] * 8 + ["tie"] * 4
+    assert (found["labelled"], found["pairs"], found["other_answers"]) == (20, 20, 0)
+    assert (found["agreement"]["value"], found["agreement"]["n"]) == (pytest.approx(16 / 20), 20)
+    assert found["kappa"]["value"] == pytest.approx(sklearn.cohen_kappa_score(judge, people))
+    for figure in ("agreement", "kappa"):
+        assert found[figure]["interval"]["low"] < found[figure]["value"] < found[figure]["interval"]["high"]
+
+
+def test_people_who_always_say_what_the_judge_says_agree_wholly_and_beyond_chance(tmp_path):
+    found = against_people(tmp_path, preferred(["student"] * 8 + ["teacher"] * 8 + ["tie"] * 4))
+    assert (found["agreement"]["value"], found["kappa"]["value"]) == (1.0, 1.0)
+
+
+def test_agreement_that_chance_alone_would_give_is_no_kappa(tmp_path):
+    one = against_people(tmp_path, preferred(["student"] * 20))
+    assert one["agreement"]["value"] == pytest.approx(8 / 20)
+    assert one["kappa"]["value"] == pytest.approx(0.0)
+
+
+def test_what_people_said_of_other_answers_does_not_count(tmp_path):
+    changed = preferred(["student"] * 20, student="an earlier answer", teacher=BAD)
+    assert against_people(tmp_path, changed) == {"labelled": 20, "pairs": 0, "other_answers": 20, "agreement": None, "kappa": None}
+    seen = preferred(["student"] * 20, student=GOOD, teacher=f" {BAD}")
+    assert against_people(tmp_path, seen)["pairs"] == 8
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('{"id": "1", "preferred": "first"}', r'human.jsonl:1: `preferred` is "first", not one of student, tie, teacher'),
+        ('{"id": "1", "preferred": "tie"}\n\nno', r"human.jsonl:3: is no JSON"),
+        ('{"preferred": "tie"}', r"human.jsonl:1: has no `id` that is a text"),
+        ('{"id": "1", "preferred": "tie"}\n{"id": "1", "preferred": "student"}', r'human.jsonl:2: "1" stands there twice'),
+        ('{"id": "1", "preferred": "tie", "who": "me"}', r"human.jsonl:1: `who` is no text, or none of id, preferred, student, teacher"),
+        ("\n", r"human.jsonl: is empty"),
+    ],
+)
+def test_a_file_of_preferences_that_is_none_is_refused_by_its_line(tmp_path, lines, words):
+    file = tmp_path / "human.jsonl"
+    file.write_text(lines)
+    with pytest.raises(DataError, match=words):
+        read_preferences(file)
+
+
+def test_a_file_of_preferences_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere.jsonl: cannot be read \(No such file or directory\); `evaluation.judge.human` names"):
+        read_preferences(tmp_path / "nowhere.jsonl")
+
+
 def test_the_rubric_takes_the_place_of_the_usual_words(tmp_path):
     asked = []
     judge = EchoModel(lambda request: asked.append(request.messages[0].content) or "Better: A", name="j")
@@ -182,6 +248,25 @@ def test_a_run_s_judge_is_asked_over_the_wire_once_and_paid_from_the_run_s_budge
     lines = list(read_jsonl(run.path("evaluation", "judge.jsonl")))
     assert [line["outcome"] for line in lines] == ["teacher"] * 6
     assert run.path("evaluation", "judge.jsonl") in stage.outputs(run)
+
+
+def test_a_run_s_judge_is_held_against_people(tmp_path, student):
+    said = [{"id": str(place), "preferred": "teacher" if place else "tie", "teacher": f"Number {place} is first."} for place in range(10)]
+    people = tmp_path / "people.jsonl"
+    people.write_text("".join(json.dumps(one) + "\n" for one in said))
+    with OpenAIStub(favours_the_text) as stub:
+        run = judged_run(tmp_path / "run", student, {"model": "big", "base_url": stub.base_url, "human": str(people)})
+        stage.work(run, resumed=False)
+        found = read_json(run.path("evaluation", "scores.json"))["judge"]["human"]
+        assert (found["pairs"], found["agreement"]["value"]) == (10, 0.9)
+        before = stage.inputs(run)
+        people.write_text(json.dumps({"id": "10", "preferred": "tie"}))
+        assert stage.inputs(run) != before
+        with pytest.raises(DataError, match=r'people.jsonl: "10" is the id of no test question \(1 of 1 ids are not\)'):
+            stage.work(run, resumed=True)
+        people.write_text("{}")
+        with pytest.raises(ModelError, match=r"people.jsonl:1: has no `id`"):
+            stage.preflight(run)
 
 
 def test_a_judge_beyond_the_budget_is_not_asked(tmp_path, student):

@@ -48,7 +48,7 @@ def found():
 def test_every_system_is_compared_tested_and_counted(found):
     assert list(found["systems"]) == list(SHARES)
     assert set(found["comparisons"]) == {"accuracy", "macro_f1"}
-    assert set(found["comparisons"]["accuracy"]["student"]) == {"retention", "gain", "gap_recovered"}
+    assert set(found["comparisons"]["accuracy"]["student"]) == {"retention", "gain", "gap_recovered", "over_tfidf"}
     assert {test["method"] for test in found["tests"]["accuracy"]["student"].values()} == {"mcnemar"}
     assert {test["method"] for test in found["tests"]["macro_f1"]["student"].values()} == {"permutation"}
     assert set(found["tests"]["accuracy"]["student"]) == {"teacher", "baseline", "tfidf"}

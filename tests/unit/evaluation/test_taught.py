@@ -4,8 +4,11 @@ import pytest
 from examined import run_to_examine
 
 from potstill.evaluation import stage
+from potstill.evaluation.latency import Timed
+from potstill.evaluation.predict import Reply
+from potstill.evaluation.systems import whole_question, writing_rate
 from potstill.models.testing import OpenAIStub
-from potstill.records import Example, Message
+from potstill.records import Completion, Example, Message, Usage
 from potstill.store.atomic import read_json, read_jsonl
 from potstill.store.ledger import Ledger
 from tiny import tiny_llama
@@ -103,6 +106,24 @@ def test_rounds_are_asked_one_after_the_other_and_the_last_is_the_answer(tmp_pat
     assert [level["n"] for level in found["timings"]["teacher"]["throughput"]] == [2, 16, 16, 16, 16], "requests are questions, not rounds"
     assert found["timings"]["teacher"]["n"] == 2
     assert found["timings"]["teacher"]["tokens_per_answer"] == 6.0, "an answer on the clock is all its rounds"
+    read = sum(len(message["content"].split()) for call in stub.calls[:12] for message in call["messages"])
+    assert found["systems"]["teacher"]["tokens_per_request"] == {"read": read / 4, "written": 6.0}, "and so is what is paid for"
+
+
+def test_tokens_of_a_question_are_not_known_where_those_of_one_of_its_calls_are_not():
+    completion = Completion("a", "stop", Usage(5, 2))
+    assert Reply(completion, "a").usage == Usage(5, 2)
+    assert Reply(completion, "a", usages=(Usage(3, 1), Usage(5, 2))).usage == Usage(8, 3)
+    assert Reply(completion, "a", usages=(Usage(), Usage(5, 2))).usage is None
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_the_rate_of_writing_does_not_depend_on_how_many_calls_a_question_takes(rounds):
+    questions = [[Timed(read + 10 / 25.0, 11, read)] * rounds for read in (0.1, 0.5)]
+    assert writing_rate(questions) == pytest.approx(25.0)
+    whole = whole_question(questions[1])
+    assert (whole.seconds, whole.tokens) == (pytest.approx(0.9 * rounds), 11 * rounds)
+    assert whole.first_s == pytest.approx(0.9 * (rounds - 1) + 0.5), "the first token that counts is the last call's"
 
 
 def test_reasons_that_nothing_tells_from_the_answer_are_no_answer(tmp_path, student):

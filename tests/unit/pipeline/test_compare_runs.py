@@ -15,6 +15,7 @@ from potstill.evaluation.resampling import Bootstrap
 from potstill.evaluation.seeds import spread_of_seeds
 from potstill.pipeline.compare_runs import compare_runs
 from potstill.pipeline.compare_table import remarks, runs_table
+from potstill.records import Message
 from potstill.report.table import plain_text
 
 ASKED = questions(80)
@@ -77,6 +78,18 @@ def test_a_question_that_is_marked_otherwise_is_another_question(tmp_path):
     changed = [replace(question, references=("warm", "cold")) if i < 30 else question for i, question in enumerate(ASKED)]
     found = compare_runs([run(tmp_path / "one"), run(tmp_path / "two", asked=changed)])
     assert found["differences"]["two"]["accuracy"]["rows"] == [50, 50]
+
+
+def test_another_instruction_before_the_same_questions_leaves_them_paired(tmp_path):
+    def told(words):
+        return [replace(question, messages=(Message("system", words), *question.messages)) for question in ASKED]
+
+    found = compare_runs([run(tmp_path / "one", POOR, told("Be brief.")), run(tmp_path / "two", GOOD, told("Choose a label."))])
+    difference = found["differences"]["two"]["accuracy"]
+    assert (difference["how"], difference["rows"], difference["finding"]) == ("paired", [80, 80], "better")
+    other = [replace(question, messages=(Message("user", f"{question.id}, really?"),)) for question in ASKED]
+    found = compare_runs([run(tmp_path / "three", POOR), run(tmp_path / "four", GOOD, other)])
+    assert found["differences"]["four"]["accuracy"]["how"] == "unpaired", "the same id with other words is another question"
 
 
 def test_failed_calls_are_left_out_of_the_pairs_and_unparsable_answers_are_wrong(tmp_path):

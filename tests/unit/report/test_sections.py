@@ -38,6 +38,15 @@ def test_memory_is_compared_by_one_measure_that_both_have(report):
     assert memory_key(report) == "peak_above_empty_bytes"
 
 
+def test_others_stand_with_their_intervals_and_what_the_student_is_ahead_by(report):
+    found = sections.others_grid(report)
+    assert found.columns == ("", "metric", "score", "of the teacher's", "student less this one")
+    assert found.rows[0] == ("TF-IDF + regression", "Accuracy", "0.740 [0.710, 0.770]", "80 % [77, 83]", "+0.140 [0.110, 0.170]")
+    for compared in report["evaluation"]["comparisons"].values():
+        compared["student"].pop("over_tfidf", None)
+    assert sections.others_grid(report) is None
+
+
 def test_costs_are_told_with_what_they_are_made_of(report):
     assert sections.cost_notes(report) == [
         "The distillation cost $7.55 (teacher's answers $6.40, judge $0.80, machine time $0.35); the student saves $0.698 per 1,000 requests,"
@@ -108,9 +117,29 @@ def test_a_judge_that_decided_nothing_has_no_rates(report):
     assert note.endswith("each shown in both orders.")
 
 
+def test_a_judge_that_was_held_against_people_says_how_far_it_agrees(report):
+    agreed = {"value": 0.8, "n": 20, "interval": {"low": 0.6, "high": 0.95}}
+    kappa = {"value": 0.6, "n": 20, "interval": {"low": 0.3, "high": 0.85}}
+    report["evaluation"]["judge"]["human"] = {"labelled": 30, "pairs": 20, "other_answers": 3, "agreement": agreed, "kappa": kappa}
+    assert sections.judge_notes(report)[-2:] == [
+        "People preferred whom the judge prefers in 80 % [60, 95] of pairs (Cohen's kappa 0.600 [0.300, 0.850]), n = 20.",
+        "3 pairs that people compared do not count: the answers are others now.",
+    ]
+    report["evaluation"]["judge"]["human"] |= {"agreement": None, "kappa": None, "other_answers": 0}
+    assert sections.judge_notes(report)[-1] == "None of the pairs that people compared was decided by the judge."
+
+
 def test_a_report_of_an_earlier_version_has_no_such_tables(content):
-    grids = (sections.tests_grid, sections.lm_eval_grid, sections.cost_grid, sections.seal_grid, sections.leaks_grid, sections.macro_grid)
-    assert [grid(content) for grid in grids] == [None] * 6
+    grids = (
+        sections.others_grid,
+        sections.tests_grid,
+        sections.lm_eval_grid,
+        sections.cost_grid,
+        sections.seal_grid,
+        sections.leaks_grid,
+        sections.macro_grid,
+    )
+    assert [grid(content) for grid in grids] == [None] * 7
     assert (
         sections.seal_notes(content) + sections.cost_notes(content) + sections.judge_notes(content) + sections.leak_examples(content) == []
     )

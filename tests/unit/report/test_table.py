@@ -25,6 +25,22 @@ def test_metrics_say_what_was_kept_with_its_interval(content):
     }
 
 
+def test_what_else_is_compared_with_has_the_student_s_lead_over_it_below_each_score(content):
+    assert not any(cells[0].startswith("  student less") for cells in comparison_table(content).rows)
+    systems, student = content["evaluation"]["systems"], content["evaluation"]["comparisons"]["rouge_l"]["student"]
+    systems["lead"] = systems["sft"] = systems["baseline"]
+    student["over_lead"] = {"value": -0.012, "interval": {"low": -0.03, "high": 0.006}, "undefined": 0.0}
+    student["over_sft"] = {"value": 0.1, "interval": None, "undefined": 0.0}
+    assert row(content, "  student less this one") == {
+        "teacher": "",
+        "baseline": "",
+        "student": "",
+        "lead": "−0.012 [−0.030, 0.006]",
+        "sft": "",
+        "student vs teacher": "",
+    }
+
+
 def test_agreement_is_that_of_the_others_with_the_teacher(content):
     assert row(content, "agreement") == {"teacher": "–", "baseline": "0.010", "student": "0.410", "student vs teacher": "–"}
 
@@ -202,8 +218,20 @@ def test_throughput_is_that_of_the_best_level_and_says_which(content):
     }
 
 
-def test_memory_and_energy_have_rows_where_they_were_measured(content):
-    content["timings"]["systems"]["student"] |= {"peak_above_empty_bytes": 120_000_000, "energy_joules_per_request": 4.25}
+def test_energy_that_nothing_counts_is_said_to_be_not_measured(content):
+    assert set(row(content, "joules per request").values()) == {"not measured", "–"}
+
+
+def test_memory_cold_load_and_energy_are_told_where_they_were_measured(content):
+    assert not any(cells[0] in ("memory while answering", "cold load") for cells in comparison_table(content).rows)
+    content["timings"]["systems"]["student"] |= {"peak_above_empty_bytes": 120_000_000, "energy_joules_per_request": 4.25, "load_s": 0.8}
+    content["timings"]["systems"]["teacher"]["load_s"] = 2.0
+    assert row(content, "cold load") == {
+        "teacher": "2.00 s",
+        "baseline": "not measured",
+        "student": "800 ms",
+        "student vs teacher": "−60 %",
+    }
     assert row(content, "memory while answering")["student"] == "120 MB"
     assert row(content, "joules per request")["student"] == "4.25"
     assert row(content, "joules per request")["teacher"] == "not measured"

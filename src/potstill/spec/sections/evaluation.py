@@ -89,6 +89,9 @@ class JudgeSpec(Section):
     """What to judge by, in your words; by default whether an answer is right, complete and to the point."""
     rows: int = Field(default=100, ge=1)
     """So many test questions, evenly spaced; each is asked in both orders, so twice."""
+    human: Path | None = None
+    """A JSONL file of people's preferences for some of these questions, which the judge is held against: `{"id": ..., "preferred":
+    "student"}`, or `teacher`, or `tie`; `student` and `teacher` in a line are the answers that were seen."""
     may_judge_itself: bool = False
     """Let a model judge answers of its own. Off, because models favour them (Panickssery et al. 2024, arXiv 2404.13076)."""
 
@@ -99,7 +102,7 @@ class JudgeSpec(Section):
             return {"model": {"model": raw}}
         if not isinstance(raw, dict) or not (isinstance(raw.get("model"), str) or "replay" in raw):
             return raw
-        own = {key: raw[key] for key in ("rubric", "rows", "may_judge_itself") if key in raw}
+        own = {key: raw[key] for key in ("rubric", "rows", "human", "may_judge_itself") if key in raw}
         return {**own, "model": {key: value for key, value in raw.items() if key not in own}}
 
 
