@@ -205,9 +205,9 @@ def _by_question(timed: Sequence[Timed | None], counts: Sequence[int]) -> list[T
         if len(calls) < count:
             found.append(None)
             continue
-        before, last = sum(one.seconds for one in calls[:-1]), calls[-1]
+        before, written, last = sum(one.seconds for one in calls[:-1]), sum(one.tokens for one in calls[:-1]), calls[-1]
         first_s = None if last.first_s is None else before + last.first_s
-        found.append(Timed(before + last.seconds, sum(one.tokens for one in calls), first_s))
+        found.append(Timed(before + last.seconds, written + last.tokens, first_s, written + last.earlier))
     return found
 
 
