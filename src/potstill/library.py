@@ -186,8 +186,9 @@ def evaluate_task_performance(model: Model | str | Path, data: Sequence[Example]
 def measure_inference_time(model: Model | str | Path, data: Sequence[Example] | str | Path, *, task: Task = None) -> Timing:
     """Seconds an answer, each row asked alone and greedily: `p50_s`, `p95_s`, `mean_s`, and `tokens_per_answer`, `tokens_per_s`, `n`.
 
-    Of a local model also `first_token_s`; its `tokens_per_s` is the rate of the tokens after the first. The first row is asked once
-    more before, uncounted. Raises DataError where there are no rows, ModelError where a call fails.
+    Of what writes piece by piece (a local model, an endpoint that streams) also `first_token_s`; its `tokens_per_s` is the rate of the
+    tokens after the first. The first row is asked once more before, uncounted. Raises DataError where there are no rows, ModelError
+    where a call fails.
     """
     rows = _rows(data, task)
     kind = _scored(rows, task).task

@@ -116,7 +116,8 @@ class Request:
     `schema` is a JSON Schema, as canonical JSON text, that the answer shall obey where the model can be held to one. `top_logprobs`
     asks for the log-probabilities of so many tokens a position (0: none). `prompt_logprobs` asks for those of the last message's own
     tokens instead, an assistant's turn that is given and not to be answered. `prompt_version` names the wording that wrote the
-    messages, so that an edited prompt is a new question even where it reads the same.
+    messages, so that an edited prompt is a new question even where it reads the same. `streamed` asks for the answer piece by piece,
+    where it comes over the wire, so that its first token can be timed; that makes no other question of it.
     """
 
     messages: tuple[Message, ...]
@@ -126,6 +127,7 @@ class Request:
     top_logprobs: int = 0
     prompt_logprobs: int = 0
     prompt_version: str = ""
+    streamed: bool = field(default=False, compare=False)
 
 
 def question_of(request: Request) -> Request:
@@ -199,7 +201,7 @@ class Completion:
     `latency_s` is seconds from asking to the whole answer; in a batch, that of the batch. `busy_s` is the answer's share of the
     seconds in which its model was asked, where those are paid for by the hour. `reasoning` is what a thinking model wrote before its
     answer. `fault` tells a failed call that may be tried again. `counted` is False where the endpoint did not say its tokens, so that
-    `usage` is an estimate. `raw` is the body as it came, for the record; it is not read back.
+    `usage` is an estimate. `raw` is the body as it came (put together, where it came in pieces), for the record; it is not read back.
     """
 
     text: str
@@ -215,7 +217,9 @@ class Completion:
     fault: Fault | None = field(default=None, compare=False)
     raw: str | None = field(default=None, compare=False, repr=False)
     first_token_s: float | None = field(default=None, compare=False)
-    """Seconds from asking to the first token; None where the whole answer came at once, or where it is not known."""
+    """Seconds from asking to the answer's first token; None where the whole answer came at once, or where it is not known."""
+    thinking_tokens: int = field(default=0, compare=False)
+    """How many of the tokens written came before the answer's first one; told where that one's time is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """A teacher behind a real OpenAI-compatible server: llama.cpp on loopback, serving the tiny model's GGUF."""
 
+import asyncio
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llama_server import llama_cpp_server
 from potstill.data.ondisk import Dataset
+from potstill.models.openai_http import OpenAIModel
 from potstill.models.said import SAID, SaidFile
 from potstill.models.tokens import token_bytes
 from potstill.pipeline import run_pipeline
+from potstill.records import Completion, Message, Request, Sampling
 from potstill.spec import spec_from_dict
+from potstill.spec.sections import TeacherSpec
 from potstill.store.run import Run
 from potstill.training.batches import next_token_positions
 from potstill.training.rows import encode_rows
 from potstill.training.targets.said import said_targets
 from tiny import tiny_gguf, tiny_llama
+
+ASKED = Request((Message("user", "Say something about number 3."),), Sampling(48))
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,24 @@ def test_the_report_compares_three_systems(finished: Run) -> None:
     for system, timing in report["timings"]["systems"].items():
         assert timing["over_the_wire"] == (system == "teacher")
         assert [level["concurrency"] for level in timing["throughput"]] == [1, 2, 4, 8, 16]
+
+
+def test_a_streamed_answer_is_that_of_an_ordinary_call_and_one_follows_the_other(tmp_path: Path) -> None:
+    async def ask(base_url: str) -> list[list[Completion]]:
+        teacher = OpenAIModel(TeacherSpec(model="tiny", base_url=base_url))
+        try:
+            return [[(await teacher.complete([replace(ASKED, streamed=streamed)]))[0] for _ in range(4)] for streamed in (False, True)]
+        finally:
+            await teacher.close()
+
+    model = tiny_llama(tmp_path / "model", layers=2)
+    with llama_cpp_server(tiny_gguf(tmp_path / "model.gguf", model), "tiny") as base_url:
+        plain, streamed = asyncio.run(ask(base_url))
+    assert streamed == [replace(answer, latency_s=found.latency_s) for answer, found in zip(plain, streamed, strict=True)]
+    assert {answer.usage.output_tokens for answer in streamed} == {48}
+    for answer in streamed:
+        assert answer.first_token_s is not None
+        assert 0 < answer.first_token_s < answer.latency_s
 
 
 def test_the_teacher_s_answers_have_the_price_of_the_table_and_the_student_s_are_unknown(finished: Run) -> None:

@@ -24,11 +24,15 @@ _SAMPLES_KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One answer on the clock: seconds in all, tokens written, and seconds to the first of them (None: not known)."""
+    """One answer on the clock: seconds in all, tokens written, and seconds to its first token (None: not known).
+
+    `earlier` tokens were written before that one: by thinking, or by calls that led to the one which answers.
+    """
 
     seconds: float
     tokens: int
     first_s: float | None = None
+    earlier: int = 0
 
 
 def measure_inference_time(
@@ -61,18 +65,19 @@ async def time_each(
     """
     if not requests:
         raise DataError("no rows to measure: give at least one")
+    asked = [replace(request, streamed=True) for request in requests]
     for _ in range(warm_up):
-        await model.complete([requests[0]])
+        await model.complete([asked[0]])
         on_answer()
     found: list[Timed | None] = []
     failure = ""
-    for request in requests:
+    for request in asked:
         started = time.perf_counter()
         [completion] = await model.complete([request])
         elapsed = time.perf_counter() - started
         failed = completion.finish_reason == "error"
         failure = (completion.error or "no reason given") if failed else failure
-        found.append(None if failed else Timed(elapsed, completion.usage.output_tokens, completion.first_token_s))
+        found.append(None if failed else _timed(elapsed, completion))
         on_answer()
     if not any(found):
         raise ModelError(f"{model.name}: every call failed while latency was measured, the last: {failure}; run the same command again")
@@ -84,18 +89,19 @@ async def time_recorded(
 ) -> list[Timed | None]:
     """`time_each` of an endpoint, through the ledger: each call is held against the budget, and none is paid twice.
 
-    The calls are of their own, with a name of their own: an answer that is in the ledger for another reason was not timed alone.
+    The calls are of their own, with a name of their own: an answer that is in the ledger for another reason was not timed alone. They ask
+    for a stream; of an endpoint that gives none the first token's time is not known.
     """
     if not requests:
         raise DataError("no rows to measure: give at least one")
-    named = [replace(requests[0], prompt_version=f"warm-up {number}") for number in range(warm_up)]
-    named += [replace(request, prompt_version="latency") for request in requests]
+    named = [replace(requests[0], prompt_version=f"warm-up {number}", streamed=True) for number in range(warm_up)]
+    named += [replace(request, prompt_version="latency", streamed=True) for request in requests]
     found: list[Completion] = []
     for request in named:
         answers = await ask_async(model, [request], ledger, budget=budget)
         found.append(answers.of(request))
         on_answer()
-    timed = [None if one.finish_reason == "error" else Timed(one.latency_s, one.usage.output_tokens) for one in found[warm_up:]]
+    timed = [None if one.finish_reason == "error" else _timed(one.latency_s, one) for one in found[warm_up:]]
     if not any(timed):
         raise ModelError(f"{model.name}: every call failed while latency was measured ({found[-1].error}); run the same command again")
     return timed
@@ -131,12 +137,17 @@ def describe(answers: Sequence[Timed]) -> dict[str, Any]:
     return {**plain, "latency_s": {**_percentiles(seconds, (50, 95, 99)), "samples": seconds[:_SAMPLES_KEPT]}, **first}
 
 
+def _timed(seconds: float, answer: Completion) -> Timed:
+    return Timed(seconds, answer.usage.output_tokens, answer.first_token_s, answer.thinking_tokens)
+
+
 def _percentiles(seconds: Sequence[float], percents: Sequence[int]) -> dict[str, float]:
     return {f"p{percent}": float(np.percentile(seconds, percent)) for percent in percents}
 
 
 def _rate(answers: Sequence[Timed]) -> float:
-    later = [(answer.tokens - 1, answer.seconds - answer.first_s) for answer in answers if answer.first_s is not None and answer.tokens > 1]
+    known = [(answer.tokens - answer.earlier - 1, answer.seconds - answer.first_s) for answer in answers if answer.first_s is not None]
+    later = [(tokens, seconds) for tokens, seconds in known if tokens > 0]
     tokens, seconds = np.sum(later or [(answer.tokens, answer.seconds) for answer in answers], axis=0)
     return float(tokens / seconds) if seconds > 0 else 0.0
 

@@ -207,9 +207,9 @@ def _by_question(timed: Sequence[Timed | None], counts: Sequence[int]) -> list[l
 
 def whole_question(calls: Sequence[Timed]) -> Timed:
     """What a question took that was asked in these calls; the first token that counts is the last call's."""
-    before, last = sum(one.seconds for one in calls[:-1]), calls[-1]
+    before, written, last = sum(one.seconds for one in calls[:-1]), sum(one.tokens for one in calls[:-1]), calls[-1]
     first_s = None if last.first_s is None else before + last.first_s
-    return Timed(before + last.seconds, sum(one.tokens for one in calls), first_s)
+    return Timed(before + last.seconds, written + last.tokens, first_s, written + last.earlier)
 
 
 def writing_rate(questions: Sequence[Sequence[Timed]]) -> float:

@@ -7,7 +7,6 @@ is the business of whoever asks (`models.ask`), by the limits that stand here.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from potstill.errors import EndpointError
 from potstill.models import pricing
 from potstill.models.base import Capabilities
 from potstill.models.openai_wire import (
+    STREAMED,
     Complaint,
     Dialect,
     failure,
@@ -31,7 +31,10 @@ from potstill.models.openai_wire import (
     payload,
     read_answers,
     read_complaint,
+    retry_after_s,
+    thinking_tokens,
 )
+from potstill.models.streaming import Stream
 from potstill.models.throttle import Limits, Throttle
 from potstill.records import Completion, Cost, Fault, FaultKind, Request, Usage, question_of
 from potstill.spec.sections import TeacherSpec
@@ -47,9 +50,12 @@ _MAY_HAVE_WORKED = {408, 499, 502, 504, 520, 524}
 """Said by a gateway that stopped waiting: the model behind it may go on, and be paid for."""
 _SLOW_DOWN = {429, 503, 529}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_LONGEST_RETRY_AFTER_S = 600.0
 _SAMPLES_A_CALL = 8
 _COMPLETION_TOKENS = "max_completion_tokens"
+_HANG_UP_S = 0.05
+"""Some servers (llama.cpp) hang up after a stream without having said so: by then it is known that their connection is of no use."""
+_BROKEN_STREAMS = 2
+"""So many one after the other, and no stream is asked for any more: a gateway in between may spoil them all."""
 
 
 class OpenAIModel:
@@ -72,7 +78,7 @@ class OpenAIModel:
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
         limits = Limits(concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute, endpoint.patience_minutes * 60)
         self._throttle = Throttle(self.address, limits)
-        self._answered = False
+        self._answered, self._broken_streams = False, 0
         self._dialect = Dialect(sampling=takes_sampling if endpoint.sampling is None else endpoint.sampling, several=endpoint.several)
         self.capabilities = Capabilities(sampling=self._dialect.sampling, logprobs=True)
         self.name = endpoint.model
@@ -118,6 +124,8 @@ class OpenAIModel:
             return [answer for [answer] in await asyncio.gather(*(self.complete([request]) for request in requests))]
         if len(self._sessions) > 1:
             await self._close_sessions()
+        if requests[0].streamed:
+            await asyncio.sleep(_HANG_UP_S)
         started = time.perf_counter()
         answers = await self._attempt(requests[0], len(requests))
         seconds = time.perf_counter() - started
@@ -206,20 +214,48 @@ class OpenAIModel:
     async def _call(self, request: Request, count: int) -> list[Completion]:
         asked = self._dialect
         body = payload(self._endpoint.model, request, asked, count)
+        streamed = request.streamed and asked.streams and count == 1 and not request.prompt_logprobs
+        body |= STREAMED if streamed else {}
+        started = time.perf_counter()
         async with self._open_session().post(self._route, json=body, headers=self._own_headers(), allow_redirects=False) as response:
+            if streamed and response.status == 200:
+                stream = Stream()
+                async for piece in response.content.iter_any():
+                    stream.feed(piece, time.perf_counter() - started)
+                return self._read_stream(stream, request)
             # Whatever is kept of a body (its words, the body as it came) is kept without the key, should the server have repeated it.
             text = self.without_key(await response.text(encoding="utf-8", errors="replace"))
         if response.status == 200:
             return self._read_body(text, request, count)
         complaint = read_complaint(text)
-        if response.status in {400, 422} and self._learns(complaint, asked, count):
+        if response.status in {400, 422} and self._learns(complaint, asked, count, streamed):
             return self._failed(count, complaint.words, Fault("short"))
         return self.read_refusal(response.status, complaint, response.headers, count)
 
-    def _learns(self, complaint: Complaint, asked: Dialect, count: int) -> bool:
+    def _read_stream(self, stream: Stream, request: Request) -> list[Completion]:
+        body = stream.body()
+        # Without the key only now: what it was cut into gives it away when it is put together.
+        answers = self._read_body(self.without_key(stream.text() if body is None else json.dumps(body)), request, 1)
+        if body is None:
+            return answers
+        [answer] = answers
+        if answer.fault is not None and answer.fault.kind == "garbled":
+            self._broken_streams += 1
+            if self._broken_streams == _BROKEN_STREAMS:
+                self._dialect = replace(self._dialect, streams=False)
+        if answer.finish_reason == "error":
+            return answers
+        self._broken_streams, thought = 0, thinking_tokens(body, answer)
+        first_s = stream.first_s(answer.usage.output_tokens - thought)
+        return [replace(answer, first_token_s=first_s, thinking_tokens=thought)]
+
+    def _learns(self, complaint: Complaint, asked: Dialect, count: int, streamed: bool) -> bool:
         """Whether this refusal teaches another way of asking than the call's; calls that left together are all told."""
         if complaint.wants_completion_tokens and asked.limit != _COMPLETION_TOKENS:
             self._dialect = replace(self._dialect, limit=_COMPLETION_TOKENS)
+            return True
+        if streamed and complaint.names_streaming:
+            self._dialect = replace(self._dialect, streams=False)
             return True
         if count > 1:
             self._dialect = replace(self._dialect, several=False)
@@ -256,7 +292,7 @@ class OpenAIModel:
             raise EndpointError(f"{self.address}: {words}; the account has no credit left")
         if status in _BUSY or status >= 500:
             kind: FaultKind = "busy" if status in _SLOW_DOWN else "down"
-            return self._failed(count, words, Fault(kind, _retry_after_s(headers), charged=status in _MAY_HAVE_WORKED))
+            return self._failed(count, words, Fault(kind, retry_after_s(headers), charged=status in _MAY_HAVE_WORKED))
         if status == 404 or (status in {400, 422} and complaint.names_the_model):
             raise EndpointError(f'{self.address}: {words}; check the model name "{self.name}", and the address (most end in /v1)')
         if complaint.names_the_content:
@@ -357,20 +393,3 @@ def _as_written(character: str) -> str:
     plain = re.escape(character)
     escaped = rf"\\+(?i:u00{ord(character):02x})"
     return rf"(?:{escaped}|\\*{plain})" if character in '/"\\' else f"(?:{plain}|{escaped})"
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float:
-    said = headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(said)
-    except ValueError:
-        seconds = _seconds_until(said)
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
-
-
-def _seconds_until(date: str) -> float:
-    try:
-        then = email.utils.parsedate_tz(date)
-        return email.utils.mktime_tz(then) - time.time() if then else 0.0
-    except (ValueError, OverflowError):
-        return 0.0

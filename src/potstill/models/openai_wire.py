@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +28,9 @@ _CHARACTERS_A_TOKEN = 4
 _TEMPLATE_TOKENS = 32
 _SENSELESS = 10**9
 _LONGEST_WORDS = 300
+_LONGEST_RETRY_AFTER_S = 600.0
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+"""What a call's body says besides where the answer shall come piece by piece, and the tokens with the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,11 @@ class Complaint:
         return "max_completion_tokens" in self.words
 
     @property
+    def names_streaming(self) -> bool:
+        """Whether the endpoint does not stream, or does not take `stream_options`."""
+        return re.search(r"\bstream", f"{self.code} {self.words}", re.I) is not None
+
+    @property
     def names_the_content(self) -> bool:
         """Whether a content filter refused the prompt."""
         return self.code in {"content_filter", "content_policy_violation"}
@@ -57,10 +68,11 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What an endpoint takes: `sampling` parameters, several answers a call (`n`), and its name for the limit of new tokens."""
+    """What an endpoint takes: `sampling` parameters, several answers a call (`n`), its name for the limit of new tokens, `STREAMED`."""
 
     sampling: bool = True
     several: bool = True
+    streams: bool = True
     limit: str = "max_tokens"
 
 
@@ -103,7 +115,7 @@ def read_answers(body: dict[str, Any], request: Request, model: str, count: int 
     """
     choices = body.get("choices")
     found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    texts = [_text(_message(choice).get("content")) for choice in found[:count]]
+    texts = [text_of(_message(choice).get("content")) for choice in found[:count]]
     usages, counted = _shares(body, request, texts or [""])
     served = str(body.get("model") or model)
     if request.prompt_logprobs:
@@ -112,7 +124,7 @@ def read_answers(body: dict[str, Any], request: Request, model: str, count: int 
         return [replace(failure("the endpoint answered without a choice", served, usages[0]), counted=counted)] + [_short(served)] * (
             count - 1
         )
-    ordered = sorted(zip(found, texts, usages, strict=False), key=lambda part: _index(part[0]))
+    ordered = sorted(zip(found, texts, usages, strict=False), key=lambda part: index_of(part[0]))
     answers = [_read_choice(choice, text, usage, request, served) for choice, text, usage in ordered]
     if not counted:
         answers = [replace(answer, counted=False) for answer in answers]
@@ -127,7 +139,7 @@ def _read_choice(choice: dict[str, Any], text: str, usage: Usage, request: Reque
         words = read_complaint(json.dumps({"error": choice.get("error") or "the endpoint broke off"})).words
         return failure(f"broke off in the middle of the answer: {words}", served, usage, Fault("garbled", charged=True))
     reason = _FINISH.get(said, "stop")
-    reasoning = _text(message.get("reasoning_content") or message.get("reasoning")).strip() or None
+    reasoning = text_of(message.get("reasoning_content") or message.get("reasoning")).strip() or None
     refusal = message.get("refusal")
     if refusal and not text.strip():
         return Completion(str(refusal), "refusal", usage, model=served, reasoning=reasoning)
@@ -153,7 +165,8 @@ def _message(choice: dict[str, Any]) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def _index(choice: dict[str, Any]) -> int:
+def index_of(choice: dict[str, Any]) -> int:
+    """The place of a choice among those of its call."""
     index = choice.get("index")
     return index if isinstance(index, int) else 0
 
@@ -218,7 +231,8 @@ def failure(reason: str, model: str, usage: Usage | None = None, fault: Fault | 
     return Completion("", "error", usage or Usage(), model=model, error=reason, fault=fault)
 
 
-def _text(content: object) -> str:
+def text_of(content: object) -> str:
+    """The text of a message's content: a string, or parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
@@ -253,6 +267,37 @@ def _shares(body: dict[str, Any], request: Request, texts: list[str]) -> tuple[l
     prompt = likely_tokens(request) if read is None else read
     usages = [Usage(prompt if place == 0 else 0, share) for place, share in enumerate(shares)]
     return usages, read is not None and written is not None
+
+
+def thinking_tokens(body: dict[str, Any], answer: Completion) -> int:
+    """How many of an answer's tokens were spent on thinking: as the endpoint says, else by the lengths of what was thought and said."""
+    usage = body.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    said = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    written = answer.usage.output_tokens
+    if said:
+        # More than were written: this endpoint counts them apart.
+        return said if said <= written else 0
+    thought = len(answer.reasoning or "")
+    return round(written * thought / (thought + len(answer.text))) if thought else 0
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """How many seconds an endpoint asks to be left alone, by its `Retry-After`: a number, or a date."""
+    said = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = _seconds_until(said)
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        then = email.utils.parsedate_tz(date)
+        return email.utils.mktime_tz(then) - time.time() if then else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _count(said: object) -> int | None:

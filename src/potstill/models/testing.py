@@ -19,6 +19,7 @@ from aiohttp import web
 from potstill.models import testing_batches
 from potstill.models.testing_batches import BatchPlan, Desk
 from potstill.models.testing_scores import scored_prompt
+from potstill.models.testing_streams import Chunks, events, openai_chunks, send_events
 
 Payload = dict[str, Any]
 Answer = Callable[[Payload], str]
@@ -30,7 +31,8 @@ class Fault:
 
     Another `status`, `body` (None: the good answer, changed by `edit`) or headers; `delay_s` late; the body in small pieces with
     `drip_s` between them; the connection closed in the middle of the body (`cut`), or reset instead of a reply (`reset`). A `late`
-    fault spoils the reply alone: what was asked for is done (calls about batches only).
+    fault spoils the reply alone: what was asked for is done (calls about batches only). `events` are what is left of a streamed
+    answer's, which `cut` then leaves without an end.
     """
 
     status: int = 200
@@ -43,6 +45,7 @@ class Fault:
     reset: bool = False
     late: bool = False
     edit: Callable[[Payload], object] | None = None
+    events: Callable[[list[str]], list[str]] | None = None
 
 
 def refused(status: int, words: str = "no", *, code: str = "", retry_after: str | None = None) -> Fault:
@@ -75,6 +78,11 @@ def edited(change: Callable[[Payload], object]) -> Fault:
 def dripping(seconds: float) -> Fault:
     """The good answer, some bytes every so many seconds."""
     return Fault(body=None, drip_s=seconds)
+
+
+def streaming(change: Callable[[list[str]], list[str]], *, cut: bool = False) -> Fault:
+    """The good answer, streamed as far as `change` leaves its events; `cut`: the connection is closed there."""
+    return Fault(body=None, events=change, cut=cut)
 
 
 def _one_too_many(body: Payload) -> None:
@@ -118,6 +126,8 @@ class OpenAIStub:
 
     `scores`: it honours `prompt_logprobs`, as vLLM does; others pass over it.
 
+    Who asks for a stream gets one of `chunks` (None: the ordinary body), with `between_s` before each piece of text.
+
     With `canned`, every call is answered by this text with as little work as can be, unread and unchecked: for measuring a client.
     """
 
@@ -133,6 +143,8 @@ class OpenAIStub:
         delay_s: float = 0.0,
         canned: str | None = None,
         scores: bool = False,
+        chunks: Chunks | None = openai_chunks,
+        between_s: float = 0.0,
         batches: Sequence[BatchPlan] = (),
         batch_faults: Mapping[str, Sequence[Fault | None]] | None = None,
     ) -> None:
@@ -143,6 +155,7 @@ class OpenAIStub:
         self.desk = Desk(batches, self._answer_line)
         self._answer, self._faults, self._always, self._key, self._delay_s = answer, list(faults), always, key, delay_s
         self._models, self._refuse, self._at_once, self._scores = models, refuse, 0, scores
+        self._chunks, self._between_s = chunks, between_s
         self._batch_faults = {route: list(found) for route, found in (batch_faults or {}).items()}
         assert set(self._batch_faults) <= set(testing_batches.ROUTES), "a fault of a route that is not there"
         self._canned = None if canned is None else json.dumps(_completion("stub", [_choice(0, canned)], 16, 16)).encode()
@@ -210,9 +223,15 @@ class OpenAIStub:
             if fault is not None and fault.edit is not None:
                 fault.edit(good)
             self.answered += 1
+            if payload.get("stream") and self._chunks is not None:
+                return await self._send_stream(request, self._chunks(payload, good), fault or Fault())
             text = json.dumps(good)
             return web.json_response(text=text) if fault is None else await _misbehave(request, fault, text)
         return await _misbehave(request, fault, fault.body)
+
+    async def _send_stream(self, request: web.Request, chunks: Sequence[Payload], fault: Fault) -> web.StreamResponse:
+        sent = events(chunks) if fault.events is None else fault.events(events(chunks))
+        return await send_events(request, sent, between_s=self._between_s, cut=fault.cut)
 
     def _at_the_desk(self, route: str) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:

@@ -54,7 +54,8 @@ class Ledger(LedgerSums, LedgerBatches, LedgerMerge):
         with self.transaction(), self._in_our_words():
             settled = self._db.executemany(
                 "UPDATE attempt SET state = ?, finished = ?, input_tokens = ?, output_tokens = ?, finish_reason = ?, latency_s = ?,"
-                " error = ?, text = ?, model = ?, uncertain = ?, fault = ?, reasoning = ?, logprobs = ?, raw = ?, dollars = ?"
+                " error = ?, text = ?, model = ?, uncertain = ?, fault = ?, reasoning = ?, logprobs = ?, raw = ?, first_token_s = ?,"
+                " thinking_tokens = ?, dollars = ?"
                 " WHERE key = ? AND state = 'intent'",
                 ((*answer_columns(answer, now), price, key) for key, answer, price in zip(keys, completions, dollars, strict=True)),
             )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from potstill.records import Completion, Message, Request, Sampling, TokenLogprob, Usage
 
-ANSWER = "text, finish_reason, input_tokens, output_tokens, latency_s, attempt.model, error, reasoning, logprobs"
+ANSWER = (
+    "text, finish_reason, input_tokens, output_tokens, latency_s, attempt.model, error, reasoning, logprobs, first_token_s, thinking_tokens"
+)
 """The columns of an answer that is read back."""
 
 
 def answer_columns(answer: Completion, now: float) -> tuple[object, ...]:
-    """What is recorded of an answer that came now (seconds since 1970): from the attempt's `state` to its `raw`."""
+    """What is recorded of an answer that came now (seconds since 1970): from the attempt's `state` to its `thinking_tokens`."""
     state = "failed" if answer.finish_reason == "error" else "answered"
     tokens = (answer.usage.input_tokens, answer.usage.output_tokens)
     return (
@@ -31,15 +34,18 @@ def answer_columns(answer: Completion, now: float) -> tuple[object, ...]:
         _storable(answer.reasoning),
         json.dumps([[t.token, t.logprob, t.top] for t in answer.logprobs]) if answer.logprobs else None,
         zlib.compress(answer.raw.encode("utf-8", "replace"), 1) if answer.raw else None,
+        answer.first_token_s,
+        answer.thinking_tokens,
     )
 
 
 def completion_of(row: Sequence[Any]) -> Completion:
     """The answer in a row of the columns `ANSWER`."""
-    text, finish_reason, read, written, latency_s, model, error, reasoning, logprobs = row
+    text, finish_reason, read, written, latency_s, model, error, reasoning, logprobs, first_token_s, thinking_tokens = row
     found = json.loads(logprobs) if logprobs else ()
     tokens = tuple(TokenLogprob(token, value, tuple((t, v) for t, v in top)) for token, value, top in found)
-    return Completion(text, finish_reason, Usage(read, written), latency_s, model, error, reasoning, tokens)
+    answer = Completion(text, finish_reason, Usage(read, written), latency_s, model, error, reasoning, tokens)
+    return replace(answer, first_token_s=first_token_s, thinking_tokens=thinking_tokens)
 
 
 def _storable(text: str | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x506F7473  # "Pots": tells a ledger from any other SQLite file
 
 _SCHEMA = """
@@ -35,7 +35,9 @@ CREATE TABLE attempt (
     reasoning     TEXT,
     logprobs      TEXT,           -- JSON: [[token, logprob, [[token, logprob], ...]], ...]
     raw           BLOB,           -- the body as it came, zlib
-    batch         TEXT            -- our id of the provider's batch that it is part of
+    batch         TEXT,           -- our id of the provider's batch that it is part of
+    first_token_s REAL,           -- NULL: not known
+    thinking_tokens INTEGER NOT NULL DEFAULT 0  -- of those written, the ones before that first token
 );
 CREATE INDEX attempt_of_question ON attempt (key);
 CREATE INDEX attempt_of_batch ON attempt (batch) WHERE batch IS NOT NULL;
@@ -100,6 +102,10 @@ CREATE TABLE asked (
 ) WITHOUT ROWID;
 INSERT INTO asked SELECT run, 0, seconds, 0 FROM asked_in_all;
 DROP TABLE asked_in_all;
+""",
+    4: """
+ALTER TABLE attempt ADD COLUMN first_token_s REAL;
+ALTER TABLE attempt ADD COLUMN thinking_tokens INTEGER NOT NULL DEFAULT 0;
 """,
 }
 

@@ -196,21 +196,38 @@ def test_a_local_teacher_is_measured_alone_too(tmp_path, models, tiny_teacher):
 
 
 def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_asked(tmp_path, models):
-    with OpenAIStub(faults=[refused(400, "filtered")]) as stub:
+    with OpenAIStub(faults=[refused(400, "filtered")], between_s=0.01) as stub:
         run = make_run(tmp_path, models, teacher={"model": "m", "base_url": stub.base_url, "max_attempts": 1}, systems=["teacher"])
         stage.work(run, resumed=False)
     scores = scores_of(run)
     assert scores["timings"]["teacher"]["where"] == "over the wire"
     assert set(scores["sizes"]["teacher"].values()) == {None}
     assert scores["systems"]["teacher"]["failed"] == 1
-    assert "first_token_s" not in scores["timings"]["teacher"]
+    assert 0.01 < scores["timings"]["teacher"]["first_token_s"]["p50"] < scores["timings"]["teacher"]["p50_s"]
+    assert "(over the wire)" in dict(zip(*time_to_first_token(run), strict=True))["teacher"]
     assert scores["systems"]["teacher"]["scores"]["rouge_l"]["n"] == 9
     assert {(call["temperature"], call["max_tokens"]) for call in stub.calls} == {(0.0, 6)}
+    assert [call.get("stream", False) for call in stub.calls] == [False] * 10 + [True] * 3 + [False] * 2, "the clock alone asks for streams"
+
+
+def time_to_first_token(run):
+    """Columns and cells of that row of the table."""
+    content = comparison_table(gather_report(run))
+    return content.columns, next(cells for cells in content.rows if cells[0] == "time to first token")
+
+
+def test_an_endpoint_that_does_not_stream_is_timed_in_whole_calls(tmp_path, models):
+    with OpenAIStub(chunks=None) as stub:
+        run = make_run(tmp_path, models, teacher={"model": "m", "base_url": stub.base_url}, systems=["teacher"])
+        stage.work(run, resumed=False)
+    assert "first_token_s" not in scores_of(run)["timings"]["teacher"]
+    assert scores_of(run)["timings"]["teacher"]["n"] == 2
+    assert dict(zip(*time_to_first_token(run), strict=True))["teacher"] == "not measured"
 
 
 def test_an_endpoint_s_throughput_is_measured_as_far_as_the_budget_goes_and_each_call_once(tmp_path, models):
     events = []
-    with OpenAIStub() as stub:
+    with OpenAIStub(between_s=0.005) as stub:
         teacher = {"model": "m", "base_url": stub.base_url, "price": {"input_per_million": 1.0, "output_per_million": 1.0}}
         more = {"concurrency": [1, 2, 4], "throughput_rows": 4}
         run = make_run(
@@ -224,6 +241,7 @@ def test_an_endpoint_s_throughput_is_measured_as_far_as_the_budget_goes_and_each
     assert [level["concurrency"] for level in first["timings"]["teacher"]["throughput"]] == [1, 2]
     assert scores_of(run) == first
     assert first["timings"]["teacher"]["over_the_wire"]
+    assert first["timings"]["teacher"]["first_token_s"]
     assert any("4 calls in flight was not measured" in event.text for event in events if isinstance(event, Noticed))
     tokens = first["systems"]["teacher"]["tokens_per_request"]
     assert first["timings"]["teacher"]["dollars"] > 10 * (tokens["read"] + tokens["written"]) / 1e6

@@ -91,6 +91,12 @@ def test_the_rate_of_writing_does_not_depend_on_how_long_answers_are_or_prompts_
     assert timing["first_token_s"] == pytest.approx(0.2)
 
 
+def test_what_was_written_before_an_answer_s_first_token_is_no_part_of_the_rate_after_it():
+    answers = [Timed(3.0 + 10 / 25.0, thought + 11, 3.0, thought) for thought in (0, 90, 400)]
+    assert summarise(answers)["tokens_per_s"] == pytest.approx(25.0)
+    assert summarise(answers)["tokens_per_answer"] == pytest.approx(490 / 3 + 11)
+
+
 def test_answers_of_one_token_have_the_rate_of_whole_calls():
     assert summarise([Timed(0.5, 1, 0.5), Timed(0.5, 1, 0.5)])["tokens_per_s"] == pytest.approx(2.0)
 

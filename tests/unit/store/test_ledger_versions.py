@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,12 @@ CREATE INDEX attempt_sums ON attempt
     (run, started, finished, state, uncertain, held_tokens, held_dollars, input_tokens, output_tokens, dollars);
 """
 TABLES_3 = f"{TABLES_2}{SUMS}CREATE TABLE asked (run TEXT PRIMARY KEY, seconds REAL NOT NULL) WITHOUT ROWID;"
-TABLES = {"1": TABLES_1, "2": TABLES_2, "2, later": TABLES_2 + SUMS, "3": TABLES_3}
+TABLES_4 = f"""{TABLES_2}{SUMS}
+CREATE TABLE asked (
+    run TEXT NOT NULL, since REAL NOT NULL, seconds REAL NOT NULL, dollars REAL NOT NULL, PRIMARY KEY (run, since)
+) WITHOUT ROWID;
+"""
+TABLES = {"1": TABLES_1, "2": TABLES_2, "2, later": TABLES_2 + SUMS, "3": TABLES_3, "4": TABLES_4}
 
 # An answer, a failed call, one that nobody waits for any more, and one in flight.
 ROWS = """
@@ -86,7 +92,7 @@ def write(path: Path, version: str) -> None:
     number = int(version[0])
     database.executescript(TABLES[version] + ROWS + (MORE_ROWS if number > 1 else ""))
     if number > 2:
-        database.execute("INSERT INTO asked VALUES ('run', 12.5)")
+        database.execute(f"INSERT INTO asked VALUES ('run', {'12.5' if number == 3 else '0, 12.5, 0'})")
     database.executescript(f"PRAGMA application_id = 0x506F7473; PRAGMA user_version = {number}")
     database.close()
 
@@ -119,15 +125,17 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_with_all_that_it_holds(tmp
         assert (totals.usage, totals.dollars, totals.seconds) == (Usage(4, 2), 0.25, 3.0)
         # What was held in version 1 is not known; later, what was orphaned, is in flight, or waits in a batch counts at its most.
         assert ledger.spent() == (Cost(3, 6, 0.25) if first else Cost(5, 306, 30.25))
-        assert ledger.seconds_asked() == (12.5 if version == "3" else 3.0)
+        assert ledger.seconds_asked() == (12.5 if version in "34" else 3.0)
         assert ledger.open_batches("teacher") == ([] if first else [("ours", "theirs")])
         assert ledger.keys_waiting("ours") == ([] if first else ["e"])
         ledger.intend(["d"], [REQUEST], "teacher")
-        ledger.record(["d"], [answer], [0.5])
+        ledger.record(["d"], [replace(answer, first_token_s=0.2, thinking_tokens=1)], [0.5])
         ledger.note_asking(20.0, 1.5, 0.25)
         assert ledger.dollars() == 1.0
     with Ledger(tmp_path / "old.sqlite", run) as ledger:
         assert (ledger.orphaned, ledger.get("d"), ledger.usage().answered) == (0, answer, 2)
+        told = [(ledger.get(key).first_token_s, ledger.get(key).thinking_tokens) for key in "ad"]
+        assert told == [(None, 0), (0.2, 1)]
     Ledger(tmp_path / "new.sqlite").close()
     assert shape(tmp_path / "old.sqlite") == shape(tmp_path / "new.sqlite")
 
