@@ -12,7 +12,7 @@ from typing import Any
 
 from potstill.errors import BudgetError, ModelError
 from potstill.evaluation.compare import TEACHER
-from potstill.evaluation.latency import Timed, describe, summarise, time_each, time_recorded
+from potstill.evaluation.latency import Timed, describe, time_each, time_recorded
 from potstill.evaluation.levels import affordable_levels, level_size, local_levels
 from potstill.evaluation.measure import MeasureRequest, measure_alone
 from potstill.evaluation.memory import profile_memory
@@ -83,11 +83,9 @@ class Examiner:
         batches = {name: found.pop("batches") for name, found in measured.items() if "batches" in found}
         levels = served_alike(batches) | {name: found.pop("served") for name, found in measured.items() if "served" in found}
         for name, found in answers.items():
-            calls = [found[place] for place in common]
-            timed = [whole_question(one) for one in calls]
+            timed = [found[place] for place in common]
             alone = [one_at_a_time(timed)] if 1 in self._run.spec.evaluation.concurrency else []
-            levels_of = [level.to_json() for level in [*alone, *levels[name]]]
-            measured[name] |= {**describe(timed), "tokens_per_s": writing_rate(calls), "throughput": levels_of}
+            measured[name] |= {**describe(timed), "throughput": [level.to_json() for level in [*alone, *levels[name]]]}
         for name, found in measured.items():
             if self.systems[name].asked is not None:
                 found["dollars"] = self.dollars(name)
@@ -107,7 +105,7 @@ class Examiner:
             await model.close()
 
     def _time(self, system: System, asked: Sequence[tuple[Request, ...]]) -> dict[str, Any]:
-        """The measurements of one system; `answers` holds what each question's requests took (None: one failed)."""
+        """The measurements of one system; `answers` holds what each question took, all its requests together."""
         if system.recorded:
             return {"where": "recorded", "over_the_wire": False, **profile_memory(system.load())}
         requests, counts = list(itertools.chain.from_iterable(asked)), [len(one) for one in asked]
@@ -198,23 +196,18 @@ def _evenly(places: Sequence[int], most: int) -> list[int]:
     return [places[index * len(places) // count] for index in range(count)]
 
 
-def _by_question(timed: Sequence[Timed | None], counts: Sequence[int]) -> list[list[Timed] | None]:
-    """The calls of questions that were asked in so many each. None: one failed."""
+def _by_question(timed: Sequence[Timed | None], counts: Sequence[int]) -> list[Timed | None]:
+    """What questions took that were asked in so many calls each. None: one failed."""
     left = iter(timed)
     found = [[one for one in itertools.islice(left, count) if one is not None] for count in counts]
-    return [calls if len(calls) == count else None for calls, count in zip(found, counts, strict=True)]
+    return [whole_question(calls) if len(calls) == count else None for calls, count in zip(found, counts, strict=True)]
 
 
 def whole_question(calls: Sequence[Timed]) -> Timed:
-    """What a question took that was asked in these calls; the first token that counts is the last call's."""
+    """What a question took that was asked in these calls; the first token that counts is the last call's, and so is the rate."""
     before, written, last = sum(one.seconds for one in calls[:-1]), sum(one.tokens for one in calls[:-1]), calls[-1]
     first_s = None if last.first_s is None else before + last.first_s
     return Timed(before + last.seconds, written + last.tokens, first_s, written + last.earlier)
-
-
-def writing_rate(questions: Sequence[Sequence[Timed]]) -> float:
-    """Tokens a second of each call's own writing: a question's earlier calls were written before the first token that counts."""
-    return float(summarise(list(itertools.chain.from_iterable(questions)))["tokens_per_s"])
 
 
 def _threads() -> int:

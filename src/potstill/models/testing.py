@@ -19,7 +19,7 @@ from aiohttp import web
 from potstill.models import testing_batches
 from potstill.models.testing_batches import BatchPlan, Desk
 from potstill.models.testing_scores import scored_prompt
-from potstill.models.testing_streams import Chunks, events, openai_chunks, send_events
+from potstill.models.testing_streams import AS_OPENAI_DOES, Change, Streaming
 
 Payload = dict[str, Any]
 Answer = Callable[[Payload], str]
@@ -45,7 +45,7 @@ class Fault:
     reset: bool = False
     late: bool = False
     edit: Callable[[Payload], object] | None = None
-    events: Callable[[list[str]], list[str]] | None = None
+    events: Change | None = None
 
 
 def refused(status: int, words: str = "no", *, code: str = "", retry_after: str | None = None) -> Fault:
@@ -80,7 +80,7 @@ def dripping(seconds: float) -> Fault:
     return Fault(body=None, drip_s=seconds)
 
 
-def streaming(change: Callable[[list[str]], list[str]], *, cut: bool = False) -> Fault:
+def streaming(change: Change, *, cut: bool = False) -> Fault:
     """The good answer, streamed as far as `change` leaves its events; `cut`: the connection is closed there."""
     return Fault(body=None, events=change, cut=cut)
 
@@ -126,9 +126,7 @@ class OpenAIStub:
 
     `scores`: it honours `prompt_logprobs`, as vLLM does; others pass over it.
 
-    Who asks for a stream gets one of `chunks` (None: the ordinary body), with `between_s` before each piece of text.
-
-    With `canned`, every call is answered by this text with as little work as can be, unread and unchecked: for measuring a client.
+    Who asks for a stream gets one as `stream` says (None: the ordinary body).
     """
 
     def __init__(
@@ -141,10 +139,8 @@ class OpenAIStub:
         models: Sequence[str] | None = None,
         refuse: Callable[[Payload], Fault | None] | None = None,
         delay_s: float = 0.0,
-        canned: str | None = None,
         scores: bool = False,
-        chunks: Chunks | None = openai_chunks,
-        between_s: float = 0.0,
+        stream: Streaming | None = AS_OPENAI_DOES,
         batches: Sequence[BatchPlan] = (),
         batch_faults: Mapping[str, Sequence[Fault | None]] | None = None,
     ) -> None:
@@ -155,10 +151,9 @@ class OpenAIStub:
         self.desk = Desk(batches, self._answer_line)
         self._answer, self._faults, self._always, self._key, self._delay_s = answer, list(faults), always, key, delay_s
         self._models, self._refuse, self._at_once, self._scores = models, refuse, 0, scores
-        self._chunks, self._between_s = chunks, between_s
+        self._stream = stream
         self._batch_faults = {route: list(found) for route, found in (batch_faults or {}).items()}
         assert set(self._batch_faults) <= set(testing_batches.ROUTES), "a fault of a route that is not there"
-        self._canned = None if canned is None else json.dumps(_completion("stub", [_choice(0, canned)], 16, 16)).encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-stub", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -181,7 +176,7 @@ class OpenAIStub:
 
     async def _start(self) -> None:
         app = web.Application(client_max_size=1 << 30)
-        app.router.add_post("/v1/chat/completions", self._chat if self._canned is None else self._can)
+        app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list_models)
         for name, (method, path) in testing_batches.ROUTES.items():
             app.router.add_route(method, path, self._at_the_desk(name))
@@ -200,13 +195,6 @@ class OpenAIStub:
         names = self._models or ("stub",)
         return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
-    async def _can(self, request: web.Request) -> web.Response:
-        await request.read()
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
-        self.answered += 1
-        return web.Response(body=self._canned, content_type="application/json")
-
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         payload: Payload = await request.json()
         self.calls.append(payload)
@@ -223,15 +211,12 @@ class OpenAIStub:
             if fault is not None and fault.edit is not None:
                 fault.edit(good)
             self.answered += 1
-            if payload.get("stream") and self._chunks is not None:
-                return await self._send_stream(request, self._chunks(payload, good), fault or Fault())
+            if payload.get("stream") and self._stream is not None:
+                fault = fault or Fault()
+                return await self._stream.send(request, self._stream.chunks(payload, good), change=fault.events, cut=fault.cut)
             text = json.dumps(good)
             return web.json_response(text=text) if fault is None else await _misbehave(request, fault, text)
         return await _misbehave(request, fault, fault.body)
-
-    async def _send_stream(self, request: web.Request, chunks: Sequence[Payload], fault: Fault) -> web.StreamResponse:
-        sent = events(chunks) if fault.events is None else fault.events(events(chunks))
-        return await send_events(request, sent, between_s=self._between_s, cut=fault.cut)
 
     def _at_the_desk(self, route: str) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from aiohttp import web
 Payload = dict[str, Any]
 Chunks = Callable[[Payload, Payload], list[Payload]]
 """The chunks of an answer: the call's payload and the body that an ordinary call would get."""
+Change = Callable[[list[str]], list[str]]
+"""What is made of the events of an answer before they are sent."""
 DONE = "data: [DONE]\n\n"
 _TEXTS = ("reasoning", "reasoning_content", "content", "refusal")
 _PIECES = re.compile(r"\s*\S+|\s+$")
@@ -37,18 +40,29 @@ def events(chunks: Sequence[Payload]) -> list[str]:
     return [*(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks), DONE]
 
 
-async def send_events(request: web.Request, sent: Sequence[str], *, between_s: float, cut: bool) -> web.StreamResponse:
-    """Send events as they are, each that brings text after a pause; `cut`: then the connection is closed without an end of the reply."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
-    for event in sent:
-        if between_s and _brings_text(event):
-            await asyncio.sleep(between_s)
-        await response.write(event.encode())
-    if cut:
-        assert request.transport is not None
-        request.transport.close()
-    return response
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """How answers are streamed: in chunks of which shape, with how many seconds before each piece of text."""
+
+    chunks: Chunks = openai_chunks
+    between_s: float = 0.0
+
+    async def send(self, request: web.Request, chunks: Sequence[Payload], *, change: Change | None, cut: bool) -> web.StreamResponse:
+        """Send the chunks' events as `change` leaves them; `cut`: the connection is then closed without an end of the reply."""
+        sent = events(chunks)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        await response.prepare(request)
+        for event in sent if change is None else change(sent):
+            if self.between_s and _brings_text(event):
+                await asyncio.sleep(self.between_s)
+            await response.write(event.encode())
+        if cut:
+            assert request.transport is not None
+            request.transport.close()
+        return response
+
+
+AS_OPENAI_DOES = Streaming()
 
 
 def _chunks(body: Payload, opening: Payload) -> list[Payload]:

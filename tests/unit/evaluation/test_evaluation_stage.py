@@ -13,6 +13,7 @@ from potstill.evaluation.sealed import open_rows
 from potstill.models.echo import EchoModel
 from potstill.models.load import load_teacher
 from potstill.models.testing import OpenAIStub, refused
+from potstill.models.testing_streams import Streaming
 from potstill.records import Completion, Example, Message
 from potstill.report.gather import gather_report
 from potstill.report.table import comparison_table, headline
@@ -196,7 +197,7 @@ def test_a_local_teacher_is_measured_alone_too(tmp_path, models, tiny_teacher):
 
 
 def test_an_endpoint_is_measured_over_the_wire_and_asked_what_the_others_are_asked(tmp_path, models):
-    with OpenAIStub(faults=[refused(400, "filtered")], between_s=0.01) as stub:
+    with OpenAIStub(faults=[refused(400, "filtered")], stream=Streaming(between_s=0.01)) as stub:
         run = make_run(tmp_path, models, teacher={"model": "m", "base_url": stub.base_url, "max_attempts": 1}, systems=["teacher"])
         stage.work(run, resumed=False)
     scores = scores_of(run)
@@ -217,7 +218,7 @@ def time_to_first_token(run):
 
 
 def test_an_endpoint_that_does_not_stream_is_timed_in_whole_calls(tmp_path, models):
-    with OpenAIStub(chunks=None) as stub:
+    with OpenAIStub(stream=None) as stub:
         run = make_run(tmp_path, models, teacher={"model": "m", "base_url": stub.base_url}, systems=["teacher"])
         stage.work(run, resumed=False)
     assert "first_token_s" not in scores_of(run)["timings"]["teacher"]
@@ -227,7 +228,7 @@ def test_an_endpoint_that_does_not_stream_is_timed_in_whole_calls(tmp_path, mode
 
 def test_an_endpoint_s_throughput_is_measured_as_far_as_the_budget_goes_and_each_call_once(tmp_path, models):
     events = []
-    with OpenAIStub(between_s=0.005) as stub:
+    with OpenAIStub(stream=Streaming(between_s=0.005)) as stub:
         teacher = {"model": "m", "base_url": stub.base_url, "price": {"input_per_million": 1.0, "output_per_million": 1.0}}
         more = {"concurrency": [1, 2, 4], "throughput_rows": 4}
         run = make_run(

@@ -4,9 +4,9 @@ import pytest
 from examined import run_to_examine
 
 from potstill.evaluation import stage
-from potstill.evaluation.latency import Timed
+from potstill.evaluation.latency import Timed, describe
 from potstill.evaluation.predict import Reply
-from potstill.evaluation.systems import whole_question, writing_rate
+from potstill.evaluation.systems import whole_question
 from potstill.models.testing import OpenAIStub
 from potstill.records import Completion, Example, Message, Usage
 from potstill.store.atomic import read_json, read_jsonl
@@ -119,9 +119,9 @@ def test_tokens_of_a_question_are_not_known_where_those_of_one_of_its_calls_are_
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_the_rate_of_writing_does_not_depend_on_how_many_calls_a_question_takes(rounds):
-    questions = [[Timed(read + 10 / 25.0, 11, read)] * rounds for read in (0.1, 0.5)]
-    assert writing_rate(questions) == pytest.approx(25.0)
-    whole = whole_question(questions[1])
+    wholes = [whole_question([Timed(read + 10 / 25.0, 11, read)] * rounds) for read in (0.1, 0.5)]
+    assert describe(wholes)["tokens_per_s"] == pytest.approx(25.0)
+    whole = wholes[1]
     assert (whole.seconds, whole.tokens) == (pytest.approx(0.9 * rounds), 11 * rounds)
     assert whole.first_s == pytest.approx(0.9 * (rounds - 1) + 0.5), "the first token that counts is the last call's"
 

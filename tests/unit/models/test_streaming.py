@@ -19,7 +19,7 @@ from potstill.models.openai_http import OpenAIModel
 from potstill.models.openai_wire import read_answers, thinking_tokens
 from potstill.models.streaming import Stream
 from potstill.models.testing import Fault, OpenAIStub, edited, refused, streaming
-from potstill.models.testing_streams import DONE, Chunks, Payload, events, llama_cpp_chunks, openai_chunks
+from potstill.models.testing_streams import DONE, Chunks, Payload, Streaming, events, llama_cpp_chunks, openai_chunks
 from potstill.records import Completion, Message, Request, Sampling, TokenLogprob, Usage
 from potstill.spec.sections import PriceSpec, TeacherSpec
 from potstill.store.ledger import Ledger
@@ -210,7 +210,7 @@ def numbered(count: int) -> list[Request]:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_the_first_token_is_timed_over_a_real_connection(tmp_path: Path, shape: Chunks) -> None:
-    with OpenAIStub(delay_s=0.2, between_s=0.1, chunks=shape) as stub:
+    with OpenAIStub(delay_s=0.2, stream=Streaming(shape, between_s=0.1)) as stub:
         [answer] = ask(tmp_path, stub)
         [call] = stub.calls
     assert {name: call[name] for name in ASKED} == ASKED
@@ -222,7 +222,7 @@ def test_the_first_token_is_timed_over_a_real_connection(tmp_path: Path, shape: 
 
 def test_thinking_is_waited_for_and_told_apart(tmp_path: Path) -> None:
     think = edited(lambda body: body["choices"][0]["message"].update(reasoning_content="let me see if I can count to five"))
-    with OpenAIStub(between_s=BETWEEN_S, always=think) as stub:
+    with OpenAIStub(stream=Streaming(between_s=BETWEEN_S), always=think) as stub:
         [answer] = ask(tmp_path, stub)
     assert answer.first_token_s is not None
     assert 9 * BETWEEN_S * 0.95 < answer.first_token_s < answer.latency_s
@@ -230,7 +230,7 @@ def test_thinking_is_waited_for_and_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_first_token_s_time_outlives_the_process_and_makes_no_other_question(tmp_path: Path) -> None:
-    with OpenAIStub(between_s=BETWEEN_S) as stub:
+    with OpenAIStub(stream=Streaming(between_s=BETWEEN_S)) as stub:
         [first] = ask(tmp_path, stub)
         [again] = ask(tmp_path, stub, [Request(REQUEST.messages, REQUEST.sampling)])
         assert len(stub.calls) == 1
@@ -270,7 +270,7 @@ def test_a_refusal_for_another_reason_is_that_row_s_and_streams_go_on(tmp_path: 
 
 
 def test_an_ordinary_body_in_answer_to_a_stream_is_read_as_such(tmp_path: Path) -> None:
-    with OpenAIStub(chunks=None) as stub:
+    with OpenAIStub(stream=None) as stub:
         [answer] = ask(tmp_path, stub)
         assert stub.calls[0]["stream"]
     assert (answer.text, answer.usage, answer.first_token_s) == ("one two three four five", Usage(5, 5), None)

@@ -40,9 +40,3 @@ def test_log_probabilities_come_where_they_are_asked_for() -> None:
         [told], [untold] = complete(stub, [question(top_logprobs=2)]), complete(stub, [question()])
     assert told.logprobs == tuple(TokenLogprob(word, -0.1, ((word, -0.1), ("other1", -3.1))) for word in ("hello", " there"))
     assert untold.logprobs == ()
-
-
-def test_a_canned_answer_comes_without_a_look_at_the_question() -> None:
-    with OpenAIStub(canned="tinned fish") as stub:
-        assert complete(stub, [question()])[0].text == "tinned fish"
-        assert (stub.answered, stub.calls) == (1, [])
