@@ -94,7 +94,7 @@ def _object(line: bytes) -> RawRow:
     except UnicodeDecodeError as error:
         return f"is not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); save the file as UTF-8"
     except json.JSONDecodeError as error:
-        return f"is not JSON: {error.msg} at column {error.colno}"
+        return f"is not JSON: {error.msg} at column {error.colno}; mend the line, or take it out"
     except _RepeatedKeyError as error:
         return f"has the key {quote(error.args[0])} twice; keep one"
     except ValueError as error:

@@ -165,9 +165,9 @@ def _rollouts(run: Run) -> Rollouts | None:
 
 
 def _teacher_context(run: Run) -> int | None:
-    """Most tokens of a row that every teacher reads which reads the student's rows, in its own tokens; None where none does."""
+    """The tokens that each teacher has room for which reads the student's rows as they are; None where none reads them."""
     spec = run.spec
-    if targets_kind(spec) in BESIDE_ANSWERS or spec.targets.align or not all(map(is_local, spec.all_teachers)):
+    if objective_name(run) == "sft" or targets_kind(spec) in BESIDE_ANSWERS or spec.targets.align:
         return None
     known = [look_up(weights_of(teacher)).context for teacher in spec.all_teachers]
     return min((context for context in known if context), default=None)

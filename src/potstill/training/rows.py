@@ -31,6 +31,11 @@ class Limit:
     def __str__(self) -> str:
         return f"{self.tokens} tokens ({self.why})"
 
+    @property
+    def advice(self) -> str:
+        """What lifts it."""
+        return f"raise {self.why}" if self.why.startswith("`") else "take a model that reads more"
+
 
 @dataclass(frozen=True)
 class EncodedRows:
@@ -78,7 +83,7 @@ def encode_rows(
     if over and too_long == "refuse":
         raise TrainingError(
             f"{over} of {over + len(ids_list)} rows are longer than {limit} (the longest has {longest}), which `too_long: refuse` forbids; "
-            "raise `max_length` as far as the context allows, shorten the prompts, or set `too_long` to `drop` or `cut_left`"
+            f"{limit.advice}, shorten the prompts, or set `too_long` to `drop` or `cut_left`"
         )
     if not ids_list:
         raise TrainingError(_nothing_left(over, without_answer, longest, limit))
@@ -130,7 +135,7 @@ def _nothing_left(too_long: int, without_answer: int, longest: int, limit: Limit
     if too_long:
         return (
             f"nothing to train on: {too_long} of {too_long + without_answer} rows are longer than {limit} (the longest has {longest}); "
-            "raise it where it is a key of the spec, take a model of a longer context, or shorten the prompts"
+            f"{limit.advice}, or shorten the prompts"
         )
     if without_answer:
         return f"nothing to train on: none of {without_answer} rows holds an answer; see generation/rejected.jsonl for the reasons"
